@@ -1,0 +1,451 @@
+//! The nouns of the engine: queue keys, ids, messages, claims, pages, stats.
+//! Plain data; knows no other module, no file and no clock. Times are milliseconds since the Unix
+//! epoch (`_ms`) or whole seconds (`_s`).
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What a successful answer promises about the work it reports.
+///
+/// The order is one of strength: a later variant promises everything an earlier one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum Durability {
+    /// The process has it. Lost when the process ends.
+    Memory = 1,
+    /// The operating system has it: survives the end of the process, not a power cut.
+    Os = 2,
+    /// As `Os`, and on stable storage at most one sync interval later.
+    Interval = 3,
+    /// On stable storage before the answer; one sync serves every request that waits for it.
+    #[default]
+    Group = 4,
+    /// As `Group`, with a sync of its own for every request. For comparison.
+    Each = 5,
+}
+
+impl Durability {
+    /// All levels, weakest first.
+    pub const ALL: [Durability; 5] = [
+        Durability::Memory,
+        Durability::Os,
+        Durability::Interval,
+        Durability::Group,
+        Durability::Each,
+    ];
+
+    /// The name used in configuration, headers and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Memory => "memory",
+            Durability::Os => "os",
+            Durability::Interval => "interval",
+            Durability::Group => "group",
+            Durability::Each => "each",
+        }
+    }
+
+    /// The level stored as `code` in the log, or `None` when no level has that number.
+    pub fn from_code(code: u8) -> Option<Durability> {
+        Durability::ALL.into_iter().find(|level| *level as u8 == code)
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Durability {
+    type Err = UnknownDurability;
+
+    fn from_str(text: &str) -> Result<Durability, UnknownDurability> {
+        Durability::ALL.into_iter().find(|level| level.name() == text).ok_or(UnknownDurability)
+    }
+}
+
+/// A text that names no durability level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown durability; one of memory, os, interval, group, each")]
+pub struct UnknownDurability;
+
+/// A byte position in the logical log. Grows for ever and is never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Identity of a queue: the LSN of the frame that created it, so a queue made again under the same
+/// name is another queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u64);
+
+/// A message's number in its queue. Grows with every message, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(pub u64);
+
+/// The poster of a message: a 128-bit client id, compared by value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub u128);
+
+/// Where a queue is found: a project (or none: the global namespace) and a name.
+///
+/// Kept as one byte string, `project length (u16, high byte first) ‖ project ‖ name`, so that keys
+/// sort by project first and by name, byte by byte, within it. Projects that are prefixes of one
+/// another cannot bleed into each other. Cloning is cheap.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueKey(Arc<[u8]>);
+
+impl QueueKey {
+    /// Longest project and longest name, in bytes.
+    pub const PART_SIZE_MAX: usize = 4096;
+
+    /// A key, or `None` when a part is longer than [`QueueKey::PART_SIZE_MAX`]. An empty project is
+    /// the global namespace.
+    pub fn new(project: Option<&str>, name: &str) -> Option<QueueKey> {
+        let project = project.unwrap_or("");
+        if project.len() > Self::PART_SIZE_MAX || name.len() > Self::PART_SIZE_MAX {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(2 + project.len() + name.len());
+        // Both fit: the lengths were checked above.
+        bytes.push((project.len() >> 8) as u8);
+        bytes.push((project.len() & 0xff) as u8);
+        bytes.extend_from_slice(project.as_bytes());
+        bytes.extend_from_slice(name.as_bytes());
+        Some(QueueKey(bytes.into()))
+    }
+
+    /// The key stored as `bytes`, or `None` when they are not a key.
+    pub fn from_bytes(bytes: &[u8]) -> Option<QueueKey> {
+        let length = usize::from(*bytes.first()?) << 8 | usize::from(*bytes.get(1)?);
+        let project = std::str::from_utf8(bytes.get(2..2 + length)?).ok()?;
+        let name = std::str::from_utf8(bytes.get(2 + length..)?).ok()?;
+        QueueKey::new(Some(project), name)
+    }
+
+    /// The stored form.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn project_size(&self) -> usize {
+        usize::from(self.0[0]) << 8 | usize::from(self.0[1])
+    }
+
+    /// The project, `None` for the global namespace.
+    pub fn project(&self) -> Option<&str> {
+        let text = &self.0[2..2 + self.project_size()];
+        (!text.is_empty())
+            .then(|| std::str::from_utf8(text).expect("checked when the key was made"))
+    }
+
+    /// The queue's name within its project.
+    pub fn name(&self) -> &str {
+        std::str::from_utf8(&self.0[2 + self.project_size()..])
+            .expect("checked when the key was made")
+    }
+}
+
+impl fmt::Debug for QueueKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.project().unwrap_or("-"), self.name())
+    }
+}
+
+/// Names one message for ever: its queue and its number there.
+///
+/// The text form is opaque, matches `[A-Za-z0-9_-]+`, and ends in a check, so that a mistyped id
+/// finds nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MessageId {
+    /// The queue the message was posted to.
+    pub queue: QueueId,
+    /// Its number there.
+    pub seq: Seq,
+}
+
+/// Names one claim for ever: the LSN of the frame that made it. The text form is opaque, as that of
+/// a [`MessageId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimId(pub Lsn);
+
+/// A place in a queue's order from which listing goes on. Survives the deletion of the message it
+/// was taken from, and belongs to one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Marker {
+    /// The queue it was taken from.
+    pub queue: QueueId,
+    /// The last message already seen.
+    pub seq: Seq,
+}
+
+/// A text that is not an id made by this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of this service")]
+pub struct BadId;
+
+/// Each kind of id takes its own check, so that one cannot be used as another.
+const TAG_MESSAGE: u8 = b'm';
+const TAG_CLAIM: u8 = b'c';
+const TAG_MARKER: u8 = b'p';
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(IdText::new(TAG_MESSAGE, &[self.queue.0, self.seq.0]).as_str())
+    }
+}
+
+impl std::str::FromStr for MessageId {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<MessageId, BadId> {
+        let [queue, seq] = parse_id(TAG_MESSAGE, text)?;
+        Ok(MessageId { queue: QueueId(queue), seq: Seq(seq) })
+    }
+}
+
+impl fmt::Display for ClaimId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(IdText::new(TAG_CLAIM, &[self.0.0]).as_str())
+    }
+}
+
+impl std::str::FromStr for ClaimId {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<ClaimId, BadId> {
+        let [lsn] = parse_id(TAG_CLAIM, text)?;
+        Ok(ClaimId(Lsn(lsn)))
+    }
+}
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(IdText::new(TAG_MARKER, &[self.queue.0, self.seq.0]).as_str())
+    }
+}
+
+impl std::str::FromStr for Marker {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<Marker, BadId> {
+        let [queue, seq] = parse_id(TAG_MARKER, text)?;
+        Ok(Marker { queue: QueueId(queue), seq: Seq(seq) })
+    }
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Two LEB128 integers of at most ten bytes and a check of three.
+const ID_BYTES_MAX: usize = 23;
+const ID_TEXT_MAX: usize = ID_BYTES_MAX.div_ceil(3) * 4;
+const CHECK_SIZE: usize = 3;
+
+/// The text of an id, built without an allocation: the integers as LEB128, then three bytes of a
+/// CRC-32 over the kind and them, all in URL-safe base64 without padding.
+struct IdText {
+    text: [u8; ID_TEXT_MAX],
+    size: usize,
+}
+
+impl IdText {
+    fn new(tag: u8, parts: &[u64]) -> IdText {
+        let mut bytes = [0u8; ID_BYTES_MAX];
+        let mut size = 0;
+        for part in parts {
+            let mut rest = *part;
+            loop {
+                let low = (rest & 0x7f) as u8;
+                rest >>= 7;
+                bytes[size] = if rest == 0 { low } else { low | 0x80 };
+                size += 1;
+                if rest == 0 {
+                    break;
+                }
+            }
+        }
+        let check = id_check(tag, &bytes[..size]);
+        bytes[size..size + CHECK_SIZE].copy_from_slice(&check);
+        size += CHECK_SIZE;
+
+        let mut id = IdText { text: [0; ID_TEXT_MAX], size: 0 };
+        for group in bytes[..size].chunks(3) {
+            let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+            let word = word << (8 * (3 - group.len()));
+            for place in 0..=group.len() {
+                id.text[id.size] = ALPHABET[(word >> (18 - 6 * place) & 0x3f) as usize];
+                id.size += 1;
+            }
+        }
+        id
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.size]).expect("the alphabet is ASCII")
+    }
+}
+
+fn id_check(tag: u8, bytes: &[u8]) -> [u8; CHECK_SIZE] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[tag]);
+    hasher.update(bytes);
+    let [a, b, c, _] = hasher.finalize().to_le_bytes();
+    [a, b, c]
+}
+
+fn parse_id<const N: usize>(tag: u8, text: &str) -> Result<[u64; N], BadId> {
+    if text.len() > ID_TEXT_MAX || text.len() % 4 == 1 {
+        return Err(BadId);
+    }
+    let mut bytes = [0u8; ID_TEXT_MAX];
+    let mut size = 0;
+    for group in text.as_bytes().chunks(4) {
+        let mut word = 0u32;
+        for letter in group {
+            let value = match letter {
+                b'A'..=b'Z' => letter - b'A',
+                b'a'..=b'z' => letter - b'a' + 26,
+                b'0'..=b'9' => letter - b'0' + 52,
+                b'-' => 62,
+                b'_' => 63,
+                _ => return Err(BadId),
+            };
+            word = word << 6 | u32::from(value);
+        }
+        let word = word << (6 * (4 - group.len()));
+        for place in 0..group.len() - 1 {
+            bytes[size] = (word >> (16 - 8 * place) & 0xff) as u8;
+            size += 1;
+        }
+    }
+    let body_size = size.checked_sub(CHECK_SIZE).ok_or(BadId)?;
+    let (body, check) = bytes[..size].split_at(body_size);
+    if check != id_check(tag, body) {
+        return Err(BadId);
+    }
+    let mut parts = [0u64; N];
+    let mut at = 0;
+    for part in &mut parts {
+        let mut shift = 0;
+        loop {
+            let byte = *body.get(at).ok_or(BadId)?;
+            at += 1;
+            let value = u64::from(byte & 0x7f);
+            if shift > 63 || (shift == 63 && value > 1) {
+                return Err(BadId);
+            }
+            *part |= value << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+    }
+    // One text per id: what is left over, or written another way, is refused.
+    if at != body.len() || IdText::new(tag, &parts).as_str() != text {
+        return Err(BadId);
+    }
+    Ok(parts)
+}
+
+/// Whether creating a queue made one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The queue is new.
+    New,
+    /// It was there already; nothing changed but, when one was given, its durability floor.
+    Existing,
+}
+
+/// What is kept with a queue besides its messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueInfo {
+    /// The bytes last set as metadata; empty when none ever were.
+    pub metadata: bytes::Bytes,
+    /// The durability asked for this queue, when one was.
+    pub floor: Option<Durability>,
+    /// The durability its writes get at least: the floor, or what the configuration says.
+    pub durability: Durability,
+}
+
+/// One queue in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueEntry {
+    /// Its key.
+    pub key: QueueKey,
+    /// Its metadata; empty when none was set.
+    pub metadata: bytes::Bytes,
+}
+
+/// Exact counts of a queue at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueueStats {
+    /// Messages that a claim could take.
+    pub free: u64,
+    /// Messages under a live claim.
+    pub claimed: u64,
+    /// The oldest and the newest live message, claimed or not; `None` when there is none.
+    pub ends: Option<(StatMessage, StatMessage)>,
+}
+
+/// A message as stats name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// When it was posted.
+    pub created_ms: u64,
+    /// Whole seconds since then; never negative.
+    pub age_s: u64,
+}
+
+/// Which messages of a queue a listing returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListFilter {
+    /// Leave out what this client posted.
+    pub not_by: Option<ClientId>,
+    /// Also return messages under a live claim.
+    pub include_claimed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn keys_keep_their_parts_and_sort_by_project_first() {
+        let key = QueueKey::new(Some("a/b"), "q").expect("short");
+        assert_eq!((key.project(), key.name()), (Some("a/b"), "q"));
+        assert_eq!(QueueKey::from_bytes(key.as_bytes()), Some(key));
+        let short = QueueKey::new(Some("64"), "1q").expect("short");
+        let long = QueueKey::new(Some("641"), "q").expect("short");
+        assert_ne!(short, long);
+        assert_eq!(QueueKey::from_bytes(&[0, 9, b'x']), None);
+        assert_eq!(QueueKey::new(None, &"x".repeat(4097)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn ids_round_trip(queue: u64, seq: u64) {
+            let id = MessageId { queue: QueueId(queue), seq: Seq(seq) };
+            let text = id.to_string();
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+            prop_assert_eq!(text.parse(), Ok(id));
+            prop_assert!(text.parse::<Marker>().is_err());
+            let claim = ClaimId(Lsn(queue));
+            prop_assert_eq!(claim.to_string().parse(), Ok(claim));
+            let marker = Marker { queue: QueueId(queue), seq: Seq(seq) };
+            prop_assert_eq!(marker.to_string().parse(), Ok(marker));
+        }
+
+        #[test]
+        fn other_text_is_no_id(text in "\\PC{0,40}") {
+            if let Ok(id) = text.parse::<MessageId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The Marconi API over a [`store::Store`]: what `marconi-server` and the tests start.
+pub mod store;
