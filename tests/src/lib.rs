@@ -1,1 +1,4 @@
 //! What the suites share.
+pub mod model;
+pub mod model_store;
+pub mod store_down;
