@@ -1,2 +1,4 @@
 //! The Marconi API over a [`store::Store`]: what `marconi-server` and the tests start.
+pub mod http;
+pub mod shutdown;
 pub mod store;

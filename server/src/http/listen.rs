@@ -1,0 +1,396 @@
+//! Sockets: accepting, TLS, limits on connections and on memory, timeouts, graceful drain.
+//! Speaks HTTP/1.1 with keep-alive and pipelining and HTTP/2, both on one port. Knows no route and
+//! no domain; what answers is a [`Handler`].
+//!
+//! Invariants:
+//! - Only the word to stop ends the accept loop; no error and no panic of a connection does.
+//! - Connections, refusals and the bytes of bodies being read are bounded.
+//! - Over the limit of connections a client is told so: 503 with `Retry-After`, then the connection
+//!   is closed. (Not accepting would leave it waiting in the system's queue without a word.) Under
+//!   TLS the connection is just closed, since a handshake would cost more than what is refused.
+
+use super::patience::{PatientBody, PatientIo, Pulse};
+use crate::shutdown::Shutdown;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
+
+/// The body of a request as a handler gets it: it fails when it does not arrive in time.
+pub type RequestBody = PatientBody<Incoming>;
+
+/// What answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. Dropped half-way when the client goes away.
+    fn handle(
+        &self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+/// How to listen. The defaults are those of the configuration.
+#[derive(Debug, Clone)]
+pub struct ListenOptions {
+    /// Most connections at a time.
+    pub connections_max: usize,
+    /// Longest time from a request's first byte, or from the start of the connection, to the end of
+    /// its head; also for the TLS handshake.
+    pub header_timeout: Duration,
+    /// Longest time from the end of a request's head to the end of its body.
+    pub body_timeout: Duration,
+    /// How long a connection stays open between requests, or while its client reads nothing.
+    pub idle_timeout: Duration,
+    /// Largest head of a request, in bytes.
+    pub header_size_max_bytes: usize,
+    /// Most requests at a time on one connection of HTTP/2.
+    pub http2_streams_max: u32,
+    /// Most bytes of request bodies held at a time, over all connections. Beyond it: 503.
+    pub bytes_in_flight_max: u64,
+    /// Largest body any request may have, in bytes: what one of unknown size is counted as.
+    pub body_size_max_bytes: u64,
+    /// How long requests in flight may take once the word to stop was given.
+    pub drain_timeout: Duration,
+    /// The certificate to show, when connections are to be encrypted.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<super::tls::Tls>>,
+    /// Where the listener counts.
+    pub stats: Arc<ListenStats>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> ListenOptions {
+        ListenOptions {
+            connections_max: 10_000,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            header_size_max_bytes: 64 << 10,
+            http2_streams_max: 256,
+            bytes_in_flight_max: 256 << 20,
+            body_size_max_bytes: 256 << 10,
+            drain_timeout: Duration::from_secs(30),
+            #[cfg(feature = "tls")]
+            tls: None,
+            stats: Arc::default(),
+        }
+    }
+}
+
+/// What a listener counts, readable at any time.
+#[derive(Debug, Default)]
+pub struct ListenStats {
+    /// Connections open now.
+    pub connections_open: AtomicU64,
+    /// Connections accepted, ever.
+    pub connections_accepted_count: AtomicU64,
+    /// Connections turned away because there were too many, ever.
+    pub connections_refused_count: AtomicU64,
+    /// Connections whose task panicked, ever.
+    pub connections_panicked_count: AtomicU64,
+    /// Attempts to accept that failed, ever.
+    pub accept_errors_count: AtomicU64,
+    /// Bytes of request bodies being held now, as announced by their requests.
+    pub bytes_in_flight: AtomicU64,
+    /// Requests turned away because too many bytes were being held, ever.
+    pub requests_refused_count: AtomicU64,
+}
+
+/// How a listener ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every request in flight was answered.
+    Whole,
+    /// This many connections were still busy when the time for draining was over, and were cut.
+    Cut(usize),
+}
+
+/// Refusals being written at a time. Beyond it connections are closed without a word.
+const REFUSALS_MAX: usize = 64;
+/// How long one refusal may take.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause after an accept that failed for lack of a resource, which trying at once would not cure.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long one and the same complaint about accepting stays unrepeated.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// What is told to those who come when there are too many, in seconds.
+const RETRY_AFTER_S: &str = "1";
+
+/// Serves `handler` on `listener` until the word to stop is given; then accepts nothing more, lets
+/// requests in flight finish within [`ListenOptions::drain_timeout`], and says how that went.
+pub async fn serve<H: Handler>(
+    handler: Arc<H>,
+    listener: TcpListener,
+    options: ListenOptions,
+    mut shutdown: Shutdown,
+) -> Drained {
+    let server = Arc::new(Server::new(handler, options));
+    let stats = Arc::clone(&server.options.stats);
+    let mut connections = JoinSet::new();
+    let mut refusals = JoinSet::new();
+    let mut complaint: Option<Instant> = None;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.requested() => break,
+            Some(ended) = connections.join_next() => {
+                note_end(ended, &stats);
+                stats.connections_open.store(connections.len() as u64, Relaxed);
+                continue;
+            }
+            Some(_) = refusals.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) if connections.len() < server.options.connections_max => {
+                stats.connections_accepted_count.fetch_add(1, Relaxed);
+                connections.spawn(Arc::clone(&server).connection(stream, shutdown.clone()));
+                stats.connections_open.store(connections.len() as u64, Relaxed);
+            }
+            Ok((stream, _)) => {
+                stats.connections_refused_count.fetch_add(1, Relaxed);
+                if !server.options.is_encrypted() && refusals.len() < REFUSALS_MAX {
+                    refusals.spawn(timeout(REFUSAL_TIMEOUT, refuse(stream)));
+                }
+            }
+            Err(cause) => {
+                stats.accept_errors_count.fetch_add(1, Relaxed);
+                if is_of_one_connection(&cause) {
+                    continue;
+                }
+                if complaint.is_none_or(|last| last.elapsed() > COMPLAINT_INTERVAL) {
+                    complaint = Some(Instant::now());
+                    tracing::error!(%cause, "cannot accept connections; trying on");
+                }
+                // The word to stop is heard after the pause, which is short.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    drain(connections, &server.options).await
+}
+
+/// Waits for the connections to end, each of which has heard the word itself, or cuts them.
+async fn drain(mut connections: JoinSet<()>, options: &ListenOptions) -> Drained {
+    let stats = &options.stats;
+    let all_ended = async {
+        while let Some(ended) = connections.join_next().await {
+            note_end(ended, stats);
+            stats.connections_open.store(connections.len() as u64, Relaxed);
+        }
+    };
+    if timeout(options.drain_timeout, all_ended).await.is_ok() {
+        return Drained::Whole;
+    }
+    let cut_count = connections.len();
+    connections.shutdown().await;
+    stats.connections_open.store(0, Relaxed);
+    Drained::Cut(cut_count)
+}
+
+fn note_end(ended: Result<(), JoinError>, stats: &ListenStats) {
+    if let Err(cause) = ended
+        && cause.is_panic()
+    {
+        stats.connections_panicked_count.fetch_add(1, Relaxed);
+        tracing::error!("a panic ended a connection; the server goes on");
+    }
+}
+
+/// Whether accepting failed because of the connection accepted, and not of the system's state.
+fn is_of_one_connection(cause: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(cause.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Tells a client, in HTTP/1.1, that there are too many connections, and waits for it to hang up:
+/// closing with its request unread would take the answer away from it.
+async fn refuse(mut stream: TcpStream) {
+    let body = OVERLOADED_CONNECTIONS;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: {RETRY_AFTER_S}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    if stream.write_all(answer.as_bytes()).await.is_err() || stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut waste = [0; 4096];
+    while let Ok(1..) = stream.read(&mut waste).await {}
+}
+
+const OVERLOADED_CONNECTIONS: &str = r#"{"title": "Service temporarily unavailable", "description": "Too many connections are open; try again soon."}"#;
+const OVERLOADED_BYTES: &str = r#"{"title": "Service temporarily unavailable", "description": "Too many large requests are being received; try again soon."}"#;
+
+/// What the connections of one listener share.
+struct Server<H> {
+    handler: Arc<H>,
+    http: auto::Builder<TokioExecutor>,
+    options: ListenOptions,
+}
+
+impl<H: Handler> Server<H> {
+    fn new(handler: Arc<H>, options: ListenOptions) -> Server<H> {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        // Heads are timed by `patience`, which also covers the bytes that tell the two protocols
+        // apart, and tells a slow head from an idle connection.
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .keep_alive(true)
+            .pipeline_flush(true)
+            .max_buf_size(options.header_size_max_bytes);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(options.http2_streams_max)
+            .max_header_list_size(u32::try_from(options.header_size_max_bytes).unwrap_or(u32::MAX));
+        Server { handler, http, options }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, shutdown: Shutdown) {
+        // Small answers are to leave at once; where this fails the connection is dead anyway.
+        let _ = stream.set_nodelay(true);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.options.tls {
+            let shaken = timeout(self.options.header_timeout, tls.acceptor().accept(stream));
+            return match shaken.await {
+                Ok(Ok(stream)) => self.speak(stream, shutdown).await,
+                Ok(Err(cause)) => tracing::debug!(%cause, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
+            };
+        }
+        self.speak(stream, shutdown).await;
+    }
+
+    async fn speak<T>(&self, stream: T, mut shutdown: Shutdown)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let pulse = Pulse::new();
+        let io = PatientIo::new(
+            stream,
+            Arc::clone(&pulse),
+            self.options.header_timeout,
+            self.options.idle_timeout,
+        );
+        let service = service_fn(|request| {
+            let answer = answer(
+                Arc::clone(&self.handler),
+                Arc::clone(&self.options.stats),
+                request,
+                Allowance::of(&self.options),
+                Arc::clone(&pulse),
+            );
+            async { Ok::<_, Infallible>(answer.await) }
+        });
+        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(io), service));
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = shutdown.requested() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(cause) = ended {
+            tracing::trace!(cause, "a connection ended early");
+        }
+    }
+}
+
+/// The options that matter to one request.
+#[derive(Clone, Copy)]
+struct Allowance {
+    body_timeout: Duration,
+    body_size_max_bytes: u64,
+    bytes_in_flight_max: u64,
+}
+
+impl Allowance {
+    fn of(options: &ListenOptions) -> Allowance {
+        Allowance {
+            body_timeout: options.body_timeout,
+            body_size_max_bytes: options.body_size_max_bytes,
+            bytes_in_flight_max: options.bytes_in_flight_max,
+        }
+    }
+}
+
+async fn answer<H: Handler>(
+    handler: Arc<H>,
+    stats: Arc<ListenStats>,
+    request: Request<Incoming>,
+    allowance: Allowance,
+    pulse: Arc<Pulse>,
+) -> Response<Full<Bytes>> {
+    let _beat = pulse.beat();
+    let Some(_bytes) = Reservation::make(&stats, request.body(), allowance) else {
+        stats.requests_refused_count.fetch_add(1, Relaxed);
+        return overloaded();
+    };
+    handler.handle(request.map(|body| PatientBody::new(body, allowance.body_timeout))).await
+}
+
+fn overloaded() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(OVERLOADED_BYTES.as_bytes())));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A share of the bytes that may be in flight, given back when dropped.
+struct Reservation<'a> {
+    stats: &'a ListenStats,
+    size_bytes: u64,
+}
+
+impl<'a> Reservation<'a> {
+    /// Reserves what `body` says it will be, but no more than any body may be: a larger one is
+    /// refused before it is read. `None` when that is too much at present.
+    fn make(stats: &'a ListenStats, body: &impl Body, allowance: Allowance) -> Option<Self> {
+        let size_bytes = body.size_hint().upper().unwrap_or(u64::MAX);
+        let size_bytes = size_bytes.min(allowance.body_size_max_bytes);
+        if size_bytes == 0 {
+            return Some(Reservation { stats, size_bytes });
+        }
+        let before = stats.bytes_in_flight.fetch_add(size_bytes, Relaxed);
+        let reservation = Reservation { stats, size_bytes };
+        (before + size_bytes <= allowance.bytes_in_flight_max).then_some(reservation)
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.size_bytes > 0 {
+            self.stats.bytes_in_flight.fetch_sub(self.size_bytes, Relaxed);
+        }
+    }
+}
+
+impl ListenOptions {
+    fn is_encrypted(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;

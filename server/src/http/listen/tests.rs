@@ -1,0 +1,271 @@
+//! Connections over real sockets: what is answered, what is cut, what a drain waits for.
+
+use super::*;
+use crate::shutdown::{ShutdownTrigger, shutdown};
+use http_body_util::BodyExt;
+use std::net::SocketAddr;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// Longest any step of a test may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(60);
+
+/// Answers with what it read; `/wait` first waits for a permit, `/panic` panics.
+struct Echo {
+    entered: Semaphore,
+    leave: Semaphore,
+}
+
+impl Handler for Echo {
+    async fn handle(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+        let path = request.uri().path().to_owned();
+        match path.as_str() {
+            "/panic" => panic!("asked for"),
+            "/wait" => {
+                self.entered.add_permits(1);
+                self.leave.acquire().await.expect("never closed").forget();
+            }
+            _ => {}
+        }
+        match request.into_body().collect().await {
+            Ok(body) => {
+                let size = body.to_bytes().len();
+                Response::new(Full::new(format!("{path} {size};").into()))
+            }
+            Err(cause) => Response::new(Full::new(format!("failed: {cause};").into())),
+        }
+    }
+}
+
+struct World {
+    address: SocketAddr,
+    echo: Arc<Echo>,
+    trigger: ShutdownTrigger,
+    server: JoinHandle<Drained>,
+    stats: Arc<ListenStats>,
+}
+
+impl World {
+    async fn start(options: ListenOptions) -> World {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let echo = Arc::new(Echo { entered: Semaphore::new(0), leave: Semaphore::new(0) });
+        let (trigger, heard) = shutdown();
+        let stats = Arc::clone(&options.stats);
+        let server = tokio::spawn(serve(Arc::clone(&echo), listener, options, heard));
+        World { address, echo, trigger, server, stats }
+    }
+
+    async fn client(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.expect("it listens"))
+    }
+
+    /// Waits until `count` requests to `/wait` are being worked on.
+    async fn entered(&self, count: u32) {
+        let permits = timeout(DEADLINE, self.echo.entered.acquire_many(count)).await;
+        permits.expect("in time").expect("never closed").forget();
+    }
+
+    async fn end(self) -> Drained {
+        self.trigger.trigger();
+        timeout(DEADLINE, self.server).await.expect("in time").expect("no panic")
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.expect("the connection is open");
+    }
+
+    /// Reads until `end` was read; panics when the connection ends before.
+    async fn read_to(&mut self, end: &str) -> String {
+        let mut text = String::new();
+        let mut byte = [0];
+        while !text.ends_with(end) {
+            let read = timeout(DEADLINE, self.0.read_exact(&mut byte)).await.expect("in time");
+            read.unwrap_or_else(|cause| panic!("{cause} after {text:?}, before {end:?}"));
+            text.push(byte[0] as char);
+        }
+        text
+    }
+
+    /// Reads until the server hangs up.
+    async fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // A reset is an end as well.
+        let _ = timeout(DEADLINE, self.0.read_to_end(&mut bytes)).await.expect("in time");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")
+}
+
+fn post(size: usize, sent: &str) -> String {
+    format!("POST /post HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n{sent}")
+}
+
+#[tokio::test]
+async fn requests_sent_at_once_are_answered_in_order_on_one_connection() {
+    let world = World::start(ListenOptions::default()).await;
+    let mut client = world.client().await;
+    client.send(&format!("{}{}{}", get("/a"), post(3, "xyz"), get("/b"))).await;
+    let text = client.read_to("/b 0;").await;
+    assert!(text.find("/a 0;") < text.find("/post 3;"), "{text}");
+    assert_eq!(text.matches("HTTP/1.1 200").count(), 3, "{text}");
+    assert_eq!(world.end().await, Drained::Whole);
+}
+
+#[tokio::test]
+async fn http2_is_spoken_to_those_who_begin_with_its_preface() {
+    let world = World::start(ListenOptions::default()).await;
+    let mut client = world.client().await;
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let mut head = [0; 9];
+    timeout(DEADLINE, client.0.read_exact(&mut head)).await.expect("in time").expect("a frame");
+    assert_eq!(head[3], 4, "the first frame holds settings");
+}
+
+#[tokio::test]
+async fn slow_heads_are_cut_however_they_begin() {
+    let options = ListenOptions { header_timeout: SHORT, ..ListenOptions::default() };
+    let world = World::start(options).await;
+    for beginning in ["", "P", "PRI * HT", "GET / HTTP/1.1\r\nhost: "] {
+        let mut client = world.client().await;
+        client.send(beginning).await;
+        assert_eq!(client.rest().await, "", "{beginning:?}");
+    }
+    // So is the second head of a connection.
+    let mut client = world.client().await;
+    client.send(&get("/a")).await;
+    client.read_to("/a 0;").await;
+    client.send("GET / HTTP/1.1\r\n").await;
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_and_working_ones_are_not() {
+    let options = ListenOptions { idle_timeout: SHORT, ..ListenOptions::default() };
+    let world = World::start(options).await;
+    let mut working = world.client().await;
+    working.send(&get("/wait")).await;
+    world.entered(1).await;
+
+    let mut idle = world.client().await;
+    idle.send(&get("/a")).await;
+    idle.read_to("/a 0;").await;
+    assert_eq!(idle.rest().await, "");
+
+    // The idle one was opened later and is gone already; the working one still gets its answer.
+    world.echo.leave.add_permits(1);
+    working.read_to("/wait 0;").await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_fails_in_the_handler() {
+    let options = ListenOptions { body_timeout: SHORT, ..ListenOptions::default() };
+    let world = World::start(options).await;
+    let mut client = world.client().await;
+    client.send(&post(10, "half")).await;
+    let text = client.rest().await;
+    assert!(text.ends_with("failed: the body did not arrive within 60ms;"), "{text}");
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_are_told_to_come_back() {
+    let options = ListenOptions { connections_max: 1, ..ListenOptions::default() };
+    let world = World::start(options).await;
+    let mut first = world.client().await;
+    first.send(&get("/a")).await;
+    first.read_to("/a 0;").await;
+
+    let mut second = world.client().await;
+    second.send(&get("/a")).await;
+    let refusal = second.read_to("\"}").await;
+    assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
+    assert!(refusal.contains("retry-after: 1"), "{refusal}");
+    assert_eq!(world.stats.connections_refused_count.load(Relaxed), 1);
+
+    // Once the first is gone there is room again.
+    drop(first);
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let mut next = world.client().await;
+        next.send(&get("/b")).await;
+        if next.read_to("\r\n").await.starts_with("HTTP/1.1 200") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the room never came back");
+    }
+}
+
+#[tokio::test]
+async fn bodies_over_the_memory_limit_are_told_to_come_back() {
+    let world =
+        World::start(ListenOptions { bytes_in_flight_max: 100, ..ListenOptions::default() }).await;
+    let mut waiting = world.client().await;
+    waiting.send("POST /wait HTTP/1.1\r\nhost: x\r\ncontent-length: 90\r\n\r\n").await;
+    world.entered(1).await;
+
+    let mut other = world.client().await;
+    other.send(&post(11, "hello world")).await;
+    let refusal = other.read_to("\"}").await;
+    assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
+    assert!(refusal.contains("retry-after: 1"), "{refusal}");
+    // What fits is taken, and so are requests without a body.
+    let mut small = world.client().await;
+    small.send(&format!("{}{}", post(10, "0123456789"), get("/a"))).await;
+    small.read_to("/a 0;").await;
+
+    world.echo.leave.add_permits(1);
+    waiting.send(&"x".repeat(90)).await;
+    waiting.read_to("/wait 90;").await;
+    assert_eq!(world.stats.bytes_in_flight.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_own_connection_only() {
+    let world = World::start(ListenOptions::default()).await;
+    let mut client = world.client().await;
+    client.send(&get("/panic")).await;
+    assert_eq!(client.rest().await, "");
+    let mut other = world.client().await;
+    other.send(&get("/a")).await;
+    other.read_to("/a 0;").await;
+    assert_eq!(world.stats.connections_panicked_count.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
+    let world = World::start(ListenOptions::default()).await;
+    let mut idle = world.client().await;
+    idle.send(&get("/a")).await;
+    idle.read_to("/a 0;").await;
+    let mut working = world.client().await;
+    working.send(&get("/wait")).await;
+    world.entered(1).await;
+
+    world.trigger.trigger();
+    assert_eq!(idle.rest().await, "", "an idle connection is closed at once");
+    let deadline = Instant::now() + DEADLINE;
+    while TcpStream::connect(world.address).await.is_ok() {
+        assert!(Instant::now() < deadline, "it still accepts");
+    }
+    world.echo.leave.add_permits(1);
+    assert!(working.rest().await.ends_with("/wait 0;"), "the answer came before the end");
+    assert_eq!(world.end().await, Drained::Whole);
+}
+
+#[tokio::test]
+async fn a_drain_ends_within_its_limit() {
+    let options = ListenOptions { drain_timeout: SHORT, ..ListenOptions::default() };
+    let world = World::start(options).await;
+    let mut working = world.client().await;
+    working.send(&get("/wait")).await;
+    world.entered(1).await;
+    assert_eq!(world.end().await, Drained::Cut(1));
+}

@@ -1,0 +1,286 @@
+//! How long a connection may keep the server waiting: for a request's head, for its body, for the
+//! next request. Knows nothing of routes or of why a request takes its time.
+//!
+//! Invariants:
+//! - While a request is being worked on, the connection is never cut for being silent.
+//! - A timer is only touched when the connection has nothing to read, so a busy one pays nothing.
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// Size of what an HTTP/2 connection begins with, in bytes.
+const HTTP2_PREFACE_SIZE: u64 = 24;
+
+/// What the requests of one connection tell its socket.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    opened: Instant,
+    /// Requests whose head was complete, ever.
+    started_count: AtomicU64,
+    /// Requests answered, ever.
+    done_count: AtomicU64,
+    /// When the last one was answered, in milliseconds since the connection was opened.
+    done_ms: AtomicU64,
+}
+
+impl Pulse {
+    /// The pulse of a connection opened now.
+    pub(crate) fn new() -> Arc<Pulse> {
+        Arc::new(Pulse {
+            opened: Instant::now(),
+            started_count: AtomicU64::new(0),
+            done_count: AtomicU64::new(0),
+            done_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// A request's head is complete. The request is over when the guard is dropped.
+    pub(crate) fn beat(self: &Arc<Pulse>) -> Beat {
+        self.started_count.fetch_add(1, Relaxed);
+        Beat(Arc::clone(self))
+    }
+
+    fn is_working(&self) -> bool {
+        self.started_count.load(Relaxed) != self.done_count.load(Relaxed)
+    }
+
+    fn last_done(&self) -> Instant {
+        self.opened + Duration::from_millis(self.done_ms.load(Relaxed))
+    }
+}
+
+/// One request being worked on.
+#[derive(Debug)]
+pub(crate) struct Beat(Arc<Pulse>);
+
+impl Drop for Beat {
+    fn drop(&mut self) {
+        let done_ms = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.done_ms.store(done_ms, Relaxed);
+        self.0.done_count.fetch_add(1, Relaxed);
+    }
+}
+
+/// A socket that fails its reads with `TimedOut` when the other side takes too long.
+#[derive(Debug)]
+pub(crate) struct PatientIo<T> {
+    io: T,
+    pulse: Arc<Pulse>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    /// When the first byte of a head not yet complete came in, and how many requests had been
+    /// started then.
+    head: Option<(Instant, u64)>,
+    /// When bytes last moved out.
+    last_write: Instant,
+    /// Whether the first bytes read begin the preface of HTTP/2; `None` before them.
+    has_preface: Option<bool>,
+    read_bytes: u64,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> PatientIo<T> {
+    /// Watches over `io`, whose requests report to `pulse`.
+    pub(crate) fn new(
+        io: T,
+        pulse: Arc<Pulse>,
+        header_timeout: Duration,
+        idle_timeout: Duration,
+    ) -> PatientIo<T> {
+        let last_write = pulse.opened;
+        PatientIo {
+            io,
+            pulse,
+            header_timeout,
+            idle_timeout,
+            head: None,
+            last_write,
+            has_preface: None,
+            read_bytes: 0,
+            alarm: None,
+        }
+    }
+
+    fn note_read(&mut self, bytes: &[u8]) {
+        self.has_preface.get_or_insert_with(|| bytes.starts_with(b"PRI"));
+        self.read_bytes += bytes.len() as u64;
+        let started_count = self.pulse.started_count.load(Relaxed);
+        let is_new = self.head.is_none_or(|(_, at_count)| at_count != started_count);
+        if is_new && !self.pulse.is_working() {
+            self.head = Some((Instant::now(), started_count));
+        }
+    }
+
+    /// Whether HTTP/2 is spoken: its frames do not tell where a head begins, so that there only
+    /// silence counts.
+    fn is_http2(&self) -> bool {
+        self.has_preface == Some(true) && self.read_bytes >= HTTP2_PREFACE_SIZE
+    }
+
+    /// When to give up, as things stand; `None` while a request is being worked on.
+    fn deadline(&self) -> Option<Instant> {
+        if self.pulse.is_working() {
+            return None;
+        }
+        let started_count = self.pulse.started_count.load(Relaxed);
+        let idle_since = self.last_write.max(self.pulse.last_done());
+        match self.head {
+            _ if self.is_http2() => Some(idle_since + self.idle_timeout),
+            Some((since, at_count)) if at_count == started_count => {
+                Some(since + self.header_timeout)
+            }
+            _ if started_count == 0 => Some(self.pulse.opened + self.header_timeout),
+            _ => Some(idle_since + self.idle_timeout),
+        }
+    }
+
+    /// Ready once the other side has taken too long. Called when there is nothing to read.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let deadline = self.deadline();
+        let alarm =
+            self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.pulse.opened)));
+        loop {
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
+            }
+            // HTTP/1 may not come back here between the end of a request and the next one's first
+            // byte. Hence an alarm is always set, and never later than a connection that falls
+            // idle this moment has to be looked at. One that rings too early is set anew.
+            let latest = now + self.idle_timeout;
+            let next = deadline.map_or(latest, |deadline| deadline.min(latest));
+            if alarm.is_elapsed() || alarm.deadline() > next {
+                alarm.as_mut().reset(next);
+            }
+            ready!(alarm.as_mut().poll(cx));
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for PatientIo<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let size_before = buffer.filled().len();
+        match Pin::new(&mut self.io).poll_read(cx, buffer) {
+            Poll::Pending => self.poll_deadline(cx).map(Err),
+            Poll::Ready(Ok(())) => {
+                let read = &buffer.filled()[size_before..];
+                if !read.is_empty() {
+                    self.note_read(read);
+                }
+                Poll::Ready(Ok(()))
+            }
+            failed => failed,
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> PatientIo<T> {
+    fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(result, Poll::Ready(Ok(_))) {
+            self.last_write = Instant::now();
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for PatientIo<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.note_write(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.note_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Why a request's body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It did not arrive whole in the time it has.
+    #[error("the body did not arrive within {0:?}")]
+    Slow(Duration),
+    /// The connection broke, or its framing did.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+}
+
+/// A body that has to arrive whole within a time, counted from its request's head.
+#[derive(Debug)]
+pub struct PatientBody<B> {
+    body: B,
+    since: Instant,
+    timeout: Duration,
+    /// Made when the body first makes us wait, which most do not.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> PatientBody<B> {
+    /// Gives `body` the time `timeout`, from now on.
+    pub(crate) fn new(body: B, timeout: Duration) -> PatientBody<B> {
+        PatientBody { body, since: Instant::now(), timeout, alarm: None }
+    }
+}
+
+impl<B> Body for PatientBody<B>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
+        }
+        let (deadline, timeout) = (self.since + self.timeout, self.timeout);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        ready!(alarm.as_mut().poll(cx));
+        Poll::Ready(Some(Err(BodyError::Slow(timeout))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
