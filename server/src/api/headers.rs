@@ -1,0 +1,193 @@
+//! The request headers the API gives meaning to: `Accept`, `Client-ID`, `X-Project-Id`,
+//! `Content-Type`, `Marconi-Durability`. Pure; knows no routes.
+
+use super::fault::{Fault, Kind};
+use hyper::HeaderMap;
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use marconi_engine::{ClientId, Durability};
+
+/// Asks for a durability, and reports the one reached.
+pub const DURABILITY: &str = "marconi-durability";
+/// Names the poster.
+pub const CLIENT_ID: &str = "client-id";
+/// Names the tenant.
+pub const PROJECT_ID: &str = "x-project-id";
+
+/// Refuses a body that claims to be a form.
+pub fn content_type(headers: &HeaderMap) -> Result<(), Fault> {
+    let form = headers.get(CONTENT_TYPE).is_some_and(|value| {
+        value.as_bytes().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    });
+    if form && headers.contains_key(CONTENT_LENGTH) {
+        let text = "Content-Type is application/x-www-form-urlencoded; send application/json.";
+        return Err(Fault::new(Kind::BadContentType, text));
+    }
+    Ok(())
+}
+
+/// Refuses a client that takes no JSON.
+pub fn accept(headers: &HeaderMap) -> Result<(), Fault> {
+    let refused = || Fault::new(Kind::NotAcceptable, "Accept has to admit application/json.");
+    // The most specific range that speaks of JSON decides, and of equals the kindest.
+    let mut best: Option<(u8, bool)> = None;
+    let mut any = false;
+    for value in headers.get_all(ACCEPT) {
+        let value = value.to_str().map_err(|_| refused())?;
+        for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+            any = true;
+            best = best.max(admits_json(range));
+        }
+    }
+    match best {
+        Some((_, true)) => Ok(()),
+        None if !any => Ok(()),
+        _ => Err(refused()),
+    }
+}
+
+/// How specific a media range is, if it covers JSON, and whether it wants it.
+fn admits_json(range: &str) -> Option<(u8, bool)> {
+    let mut parts = range.split(';').map(str::trim);
+    let name = parts.next()?;
+    let rank = if name == "*/*" || name == "*" {
+        0
+    } else if name.eq_ignore_ascii_case("application/*") {
+        1
+    } else if name.eq_ignore_ascii_case("application/json") {
+        2
+    } else {
+        return None;
+    };
+    let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+    let wanted = quality.and_then(|q| q.trim().parse::<f32>().ok()).is_none_or(|q| q > 0.0);
+    Some((rank, wanted))
+}
+
+/// The poster, when one is named.
+pub fn client_id(headers: &HeaderMap) -> Result<Option<ClientId>, Fault> {
+    let Some(value) = headers.get(CLIENT_ID) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(parse_uuid);
+    match id {
+        Some(id) => Ok(Some(ClientId(id))),
+        None => Err(Fault::new(Kind::BadUuid, "Client-ID has to be a UUID.")),
+    }
+}
+
+/// The value of a UUID in any of its spellings: bare, with hyphens, in braces, as a URN.
+fn parse_uuid(text: &str) -> Option<u128> {
+    let text = text.strip_prefix("urn:").unwrap_or(text);
+    let text = text.strip_prefix("uuid:").unwrap_or(text);
+    let text = text.trim_start_matches('{').trim_end_matches('}');
+    let mut value = 0u128;
+    let mut digits = 0;
+    for letter in text.chars().filter(|letter| *letter != '-') {
+        digits += 1;
+        if digits > 32 {
+            return None;
+        }
+        value = value << 4 | u128::from(letter.to_digit(16)?);
+    }
+    (digits == 32).then_some(value)
+}
+
+/// The project, `None` for the global namespace. Its length is not checked here.
+pub fn project(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let Some(value) = headers.get(PROJECT_ID) else { return Ok(None) };
+    if value.is_empty() {
+        let text = "X-Project-Id is empty; name a project or leave the header out.";
+        return Err(Fault::new(Kind::EmptyProject, text));
+    }
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(project) => Ok(Some(project)),
+        Err(_) => Err(Fault::new(Kind::BadQueue, "X-Project-Id has to be UTF-8.")),
+    }
+}
+
+/// The durability asked for, when one is.
+pub fn durability(headers: &HeaderMap) -> Result<Option<Durability>, Fault> {
+    let Some(value) = headers.get(DURABILITY) else { return Ok(None) };
+    match value.to_str().ok().and_then(|text| text.parse().ok()) {
+        Some(level) => Ok(Some(level)),
+        None => {
+            let text = "Marconi-Durability has to be one of memory, os, interval, group, each.";
+            Err(Fault::new(Kind::BadHeader, text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::{HeaderName, HeaderValue};
+
+    fn one(name: &'static str, value: &str) -> HeaderMap {
+        let value = HeaderValue::from_str(value).expect("a value");
+        HeaderMap::from_iter([(HeaderName::from_static(name), value)])
+    }
+
+    #[test]
+    fn accept_has_to_admit_json() {
+        assert!(accept(&HeaderMap::new()).is_ok());
+        for text in [
+            "",
+            "*/*",
+            "application/*",
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "text/html, application/json;q=0.1",
+            "application/json;q=0.5,*/*;q=0",
+            "text/plain, */*;q=0.1",
+        ] {
+            assert!(accept(&one("accept", text)).is_ok(), "{text}");
+        }
+        for text in [
+            "text/plain",
+            "application/xml",
+            "application/json-home",
+            "application/json;q=0",
+            "garbage",
+            "plain/text",
+            "application/json;q=0, */*",
+            "application/json; q=0.0",
+            "application/vnd.openstack.messaging-v1+json",
+        ] {
+            assert!(accept(&one("accept", text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_its_value_not_its_spelling() {
+        let id = client_id(&one("client-id", "550893e0-2b6e-11e3-835a-5cf9dd723690"));
+        assert!(matches!(id, Ok(Some(_))));
+        for text in [
+            "550893e02b6e11e3835a5cf9dd723690",
+            "550893E0-2B6E-11E3-835A-5CF9DD723690",
+            "{550893e0-2b6e-11e3-835a-5cf9dd723690}",
+            "urn:uuid:550893e0-2b6e-11e3-835a-5cf9dd723690",
+        ] {
+            assert_eq!(client_id(&one("client-id", text)), id, "{text}");
+        }
+        for text in [
+            "",
+            "0xdeadbeef",
+            "550893e0-2b6e-11e3-835a-5cf9dd72369",
+            "1234",
+            "aa2-bb3",
+            "zz",
+            "103e09c6-31b7-11e3-86bc-b8ca3ad0f5d81",
+            "103e09c6-31b7-11e3-86bc-b8ca3ad0f5d",
+        ] {
+            assert!(client_id(&one("client-id", text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn projects_and_durability() {
+        assert!(project(&one("x-project-id", "")).is_err());
+        assert_eq!(project(&one("x-project-id", "JAM Project")), Ok(Some("JAM Project")));
+        assert_eq!(project(&HeaderMap::new()), Ok(None));
+        assert_eq!(durability(&one(DURABILITY, "os")), Ok(Some(Durability::Os)));
+        assert!(durability(&one(DURABILITY, "paper")).is_err());
+    }
+}

@@ -1,0 +1,610 @@
+//! The reader of JSON from outside: checks a whole document in one pass and yields slices of it.
+//! Pure; knows no field names, limits other than depth, requests or status codes.
+//!
+//! Invariants:
+//! - Nothing here recurses by the depth of the document, so no input can exhaust the stack.
+//! - What it accepts is what RFC 8259 allows, minus: integers beyond signed 64 bits, floats beyond
+//!   the finite ones, lone surrogates, and nesting deeper than asked.
+//! - Nothing is allocated for a value that nests less than 64 deep.
+
+use std::ops::Range;
+
+/// Why a text is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
+    /// The bytes are not UTF-8.
+    #[error("it is not UTF-8 (byte {0})")]
+    NotUtf8(usize),
+    /// The text ends within a value.
+    #[error("it ends too early")]
+    Early,
+    /// A byte stands where it may not.
+    #[error("byte {0} is not valid there")]
+    Byte(usize),
+    /// An integer does not fit in 64 bits, signed.
+    #[error("the integer at byte {0} does not fit in 64 bits")]
+    IntegerTooLarge(usize),
+    /// A number with fraction or exponent is larger than any finite one.
+    #[error("the number at byte {0} is too large")]
+    FloatTooLarge(usize),
+    /// Half of a surrogate pair stands alone.
+    #[error("the escape at byte {0} is half of a surrogate pair")]
+    LoneSurrogate(usize),
+    /// Arrays and objects nest too deep.
+    #[error("it nests deeper than {0} levels")]
+    TooDeep(usize),
+}
+
+/// What a value is; the value itself where that is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool,
+    /// A number without fraction or exponent.
+    Integer(i64),
+    /// Any other number.
+    Float,
+    /// A string.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+impl Kind {
+    /// The kind's name as refusals give it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "a boolean",
+            Kind::Integer(_) => "an integer",
+            Kind::Float => "a number with fraction or exponent",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        }
+    }
+}
+
+/// A value that was read: what it is, and where it stands in the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands, without blanks around it.
+    pub span: Range<usize>,
+}
+
+/// A member's name as written, between its quotes, escapes and all.
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'a>(&'a str);
+
+impl Key<'_> {
+    /// Whether this is the name `name`, however it was written.
+    pub fn is(self, name: &str) -> bool {
+        if self.0.contains('\\') { self.decoded() == name } else { self.0 == name }
+    }
+
+    /// Whether the name begins with `first`, however that was written.
+    pub fn begins_with(self, first: char) -> bool {
+        if self.0.starts_with('\\') {
+            self.decoded().starts_with(first)
+        } else {
+            self.0.starts_with(first)
+        }
+    }
+
+    /// The name itself.
+    pub fn decoded(self) -> String {
+        serde_json::from_str(&format!("\"{}\"", self.0)).expect("the scanner accepted this string")
+    }
+}
+
+/// A place in a text that is being read. The text was checked to be UTF-8.
+#[derive(Debug)]
+pub struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    depth_max: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// Starts at the first value of a text whose arrays and objects may nest `depth_max` deep.
+    pub fn new(bytes: &'a [u8], depth_max: usize) -> Result<Scanner<'a>, JsonFault> {
+        let text =
+            std::str::from_utf8(bytes).map_err(|fault| JsonFault::NotUtf8(fault.valid_up_to()))?;
+        let mut scanner = Scanner { text, at: 0, depth: 0, depth_max };
+        scanner.skip_blanks();
+        Ok(scanner)
+    }
+
+    /// Whether only blanks are left.
+    pub fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
+    }
+
+    /// Whether the value that comes next begins with this byte.
+    pub fn next_is(&self, byte: u8) -> bool {
+        self.peek() == Some(byte)
+    }
+
+    /// Refuses anything but blanks up to the end.
+    pub fn end(mut self) -> Result<(), JsonFault> {
+        self.skip_blanks();
+        if self.is_at_end() { Ok(()) } else { Err(JsonFault::Byte(self.at)) }
+    }
+
+    /// Reads the array that comes next; `each` has to read one value.
+    pub fn array<E: From<JsonFault>>(
+        &mut self,
+        mut each: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open(b'[')?;
+        if self.take(b']') {
+            self.depth -= 1;
+            return Ok(());
+        }
+        loop {
+            each(self)?;
+            self.skip_blanks();
+            if self.take(b']') {
+                self.depth -= 1;
+                return Ok(());
+            }
+            self.expect(b',')?;
+            self.skip_blanks();
+        }
+    }
+
+    /// Reads the object that comes next; `each` has to read the value of one member.
+    pub fn object<E: From<JsonFault>>(
+        &mut self,
+        mut each: impl FnMut(Key<'a>, &mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open(b'{')?;
+        if self.take(b'}') {
+            self.depth -= 1;
+            return Ok(());
+        }
+        loop {
+            let key = self.key()?;
+            each(key, self)?;
+            self.skip_blanks();
+            if self.take(b'}') {
+                self.depth -= 1;
+                return Ok(());
+            }
+            self.expect(b',')?;
+            self.skip_blanks();
+        }
+    }
+
+    /// Reads the value that comes next, whatever it is, and all within it.
+    pub fn value(&mut self) -> Result<Value, JsonFault> {
+        let start = self.at;
+        let kind = match self.peek().ok_or(JsonFault::Early)? {
+            b'[' => {
+                self.nested()?;
+                Kind::Array
+            }
+            b'{' => {
+                self.nested()?;
+                Kind::Object
+            }
+            _ => self.scalar()?,
+        };
+        Ok(Value { kind, span: start..self.at })
+    }
+
+    /// Reads an array or object with all it holds, by a loop.
+    fn nested(&mut self) -> Result<(), JsonFault> {
+        let mut open = Nesting::default();
+        loop {
+            // Here a value begins.
+            let closed = match self.peek().ok_or(JsonFault::Early)? {
+                b'[' => {
+                    self.enter(open.depth)?;
+                    if self.take(b']') {
+                        true
+                    } else {
+                        open.push(false);
+                        false
+                    }
+                }
+                b'{' => {
+                    self.enter(open.depth)?;
+                    if self.take(b'}') {
+                        true
+                    } else {
+                        open.push(true);
+                        self.key()?;
+                        false
+                    }
+                }
+                _ => {
+                    self.scalar()?;
+                    true
+                }
+            };
+            if !closed {
+                continue;
+            }
+            // Here a value has ended: go on in, or close, what holds it.
+            loop {
+                let Some(in_object) = open.top() else { return Ok(()) };
+                self.skip_blanks();
+                if self.take(if in_object { b'}' } else { b']' }) {
+                    open.pop();
+                    continue;
+                }
+                self.expect(b',')?;
+                self.skip_blanks();
+                if in_object {
+                    self.key()?;
+                }
+                break;
+            }
+        }
+    }
+
+    /// Steps over an opening bracket that has `within` more around it since `self.depth`.
+    fn enter(&mut self, within: usize) -> Result<(), JsonFault> {
+        if self.depth + within >= self.depth_max {
+            return Err(JsonFault::TooDeep(self.depth_max));
+        }
+        self.at += 1;
+        self.skip_blanks();
+        Ok(())
+    }
+
+    fn open(&mut self, bracket: u8) -> Result<(), JsonFault> {
+        if !self.next_is(bracket) {
+            return Err(self.unexpected());
+        }
+        self.enter(0)?;
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// A member's name and the colon after it.
+    fn key(&mut self) -> Result<Key<'a>, JsonFault> {
+        if !self.next_is(b'"') {
+            return Err(self.unexpected());
+        }
+        let start = self.at + 1;
+        self.string()?;
+        let key = Key(&self.text[start..self.at - 1]);
+        self.skip_blanks();
+        self.expect(b':')?;
+        self.skip_blanks();
+        Ok(key)
+    }
+
+    fn scalar(&mut self) -> Result<Kind, JsonFault> {
+        match self.peek().ok_or(JsonFault::Early)? {
+            b'"' => self.string().map(|()| Kind::String),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.word("true", Kind::Bool),
+            b'f' => self.word("false", Kind::Bool),
+            b'n' => self.word("null", Kind::Null),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    fn word(&mut self, word: &str, kind: Kind) -> Result<Kind, JsonFault> {
+        for byte in word.bytes() {
+            self.expect(byte)?;
+        }
+        Ok(kind)
+    }
+
+    fn number(&mut self) -> Result<Kind, JsonFault> {
+        let start = self.at;
+        self.take(b'-');
+        let digits_start = self.at;
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        let digits = self.at - digits_start;
+        let mut is_float = false;
+        let mut may_overflow = digits > 300;
+        if self.take(b'.') {
+            is_float = true;
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            is_float = true;
+            may_overflow = true;
+            if !self.take(b'+') {
+                self.take(b'-');
+            }
+            self.digits()?;
+        }
+        let text = &self.text[start..self.at];
+        if is_float {
+            let finite = !may_overflow || text.parse::<f64>().is_ok_and(f64::is_finite);
+            return if finite { Ok(Kind::Float) } else { Err(JsonFault::FloatTooLarge(start)) };
+        }
+        text.parse().map(Kind::Integer).map_err(|_| JsonFault::IntegerTooLarge(start))
+    }
+
+    /// One digit or more.
+    fn digits(&mut self) -> Result<(), JsonFault> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if count == 0 {
+            return Err(self.unexpected());
+        }
+        self.at += count;
+        Ok(())
+    }
+
+    /// A string, from its first quote to behind its last.
+    fn string(&mut self) -> Result<(), JsonFault> {
+        self.at += 1;
+        loop {
+            let rest = &self.text.as_bytes()[self.at..];
+            let plain = rest
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+                .ok_or(JsonFault::Early)?;
+            self.at += plain;
+            match rest[plain] {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                b'\\' => self.escape()?,
+                _ => return Err(JsonFault::Byte(self.at)),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonFault> {
+        let start = self.at;
+        self.at += 1;
+        match self.peek().ok_or(JsonFault::Early)? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {
+                self.at += 1;
+                Ok(())
+            }
+            b'u' => {
+                self.at += 1;
+                match self.hex4()? {
+                    0xdc00..=0xdfff => Err(JsonFault::LoneSurrogate(start)),
+                    0xd800..=0xdbff => {
+                        let low = self.take(b'\\') && self.take(b'u');
+                        if low && matches!(self.hex4()?, 0xdc00..=0xdfff) {
+                            Ok(())
+                        } else {
+                            Err(JsonFault::LoneSurrogate(start))
+                        }
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => Err(JsonFault::Byte(self.at)),
+        }
+    }
+
+    fn hex4(&mut self) -> Result<u32, JsonFault> {
+        let mut unit = 0;
+        for _ in 0..4 {
+            let byte = self.peek().ok_or(JsonFault::Early)?;
+            let digit = char::from(byte).to_digit(16).ok_or(JsonFault::Byte(self.at))?;
+            unit = unit << 4 | digit;
+            self.at += 1;
+        }
+        Ok(unit)
+    }
+
+    fn skip_blanks(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let here = self.next_is(byte);
+        self.at += usize::from(here);
+        here
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), JsonFault> {
+        if self.take(byte) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    fn unexpected(&self) -> JsonFault {
+        if self.is_at_end() { JsonFault::Early } else { JsonFault::Byte(self.at) }
+    }
+}
+
+/// Which brackets are open: a bit each, the first 64 without an allocation.
+#[derive(Default)]
+struct Nesting {
+    depth: usize,
+    /// The innermost bits.
+    low: u64,
+    /// Full words pushed out of `low`.
+    spilled: Vec<u64>,
+}
+
+impl Nesting {
+    fn push(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.spilled.push(self.low);
+        }
+        self.low = self.low << 1 | u64::from(is_object);
+        self.depth += 1;
+    }
+
+    fn pop(&mut self) {
+        self.depth -= 1;
+        self.low >>= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.low = self.spilled.pop().expect("a word was spilled at this depth");
+        }
+    }
+
+    fn top(&self) -> Option<bool> {
+        (self.depth > 0).then_some(self.low & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &[u8]) -> Result<Value, JsonFault> {
+        let mut scanner = Scanner::new(text, 1000)?;
+        let value = scanner.value()?;
+        scanner.end()?;
+        Ok(value)
+    }
+
+    #[test]
+    fn refuses_what_the_service_must_not_store() {
+        for (text, fault) in [
+            ("9223372036854775808", JsonFault::IntegerTooLarge(0)),
+            ("-9223372036854775809", JsonFault::IntegerTooLarge(0)),
+            ("{\"a\":[9223372036854775808]}", JsonFault::IntegerTooLarge(6)),
+            ("1e400", JsonFault::FloatTooLarge(0)),
+            ("NaN", JsonFault::Byte(0)),
+            ("Infinity", JsonFault::Byte(0)),
+            ("-Infinity", JsonFault::Byte(1)),
+            (r#""\ud83d""#, JsonFault::LoneSurrogate(1)),
+            (r#""\ud83d\u0041""#, JsonFault::LoneSurrogate(1)),
+            (r#""\ude00""#, JsonFault::LoneSurrogate(1)),
+            ("\u{feff}[]", JsonFault::Byte(0)),
+            ("[] x", JsonFault::Byte(3)),
+            ("'a'", JsonFault::Byte(0)),
+            ("\"a\tb\"", JsonFault::Byte(2)),
+            ("[1,]", JsonFault::Byte(3)),
+            ("{\"a\" 1}", JsonFault::Byte(5)),
+            ("01", JsonFault::Byte(1)),
+            ("1.", JsonFault::Early),
+            ("", JsonFault::Early),
+            ("[", JsonFault::Early),
+            ("\"\\x\"", JsonFault::Byte(2)),
+        ] {
+            assert_eq!(read(text.as_bytes()), Err(fault), "{text}");
+        }
+        assert_eq!(read(b"\xff\xfe"), Err(JsonFault::NotUtf8(0)));
+    }
+
+    #[test]
+    fn keeps_the_edges_that_are_allowed() {
+        for text in [
+            "9223372036854775807",
+            "-9223372036854775808",
+            "-0",
+            "1e308",
+            "0.5E-3",
+            r#""\ud83d\ude00\u0000""#,
+            "[[],{},[{}],\"\"]",
+            "{\"\":null}",
+        ] {
+            assert_eq!(read(text.as_bytes()).map(|value| value.span), Ok(0..text.len()), "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_without_recursion() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let nest = |depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            assert!(read(nest(1000).as_bytes()).is_ok());
+            assert_eq!(read(nest(1001).as_bytes()), Err(JsonFault::TooDeep(1000)));
+            assert_eq!(read(nest(100_000).as_bytes()), Err(JsonFault::TooDeep(1000)));
+        }
+    }
+
+    #[test]
+    fn names_are_compared_decoded() {
+        let mut scanner = Scanner::new(br#"{"\u0074tl":1,"\u005fx":2}"#, 9).expect("UTF-8");
+        let mut keys = Vec::new();
+        scanner
+            .object::<JsonFault>(|key, scanner| {
+                keys.push((key.is("ttl"), key.begins_with('_')));
+                scanner.value().map(|_| ())
+            })
+            .expect("an object");
+        assert_eq!(keys, [(true, false), (false, true)]);
+    }
+
+    /// Whether a value has an integer beyond 64 bits signed. Floats that were integers in the text
+    /// cannot be told apart here, so the strategies below write none that large.
+    fn fits(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::Number(number) => !number.is_u64() || number.is_i64(),
+            serde_json::Value::Array(all) => all.iter().all(fits),
+            serde_json::Value::Object(all) => all.values().all(fits),
+            _ => true,
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<u64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(6, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::vec((any::<String>(), inner), 0..6)
+                    .prop_map(|all| serde_json::Value::Object(all.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn accepts_what_serde_json_writes(value in any_json(), pretty: bool) {
+            let text = if pretty {
+                serde_json::to_string_pretty(&value)
+            } else {
+                serde_json::to_string(&value)
+            }.expect("values are written");
+            prop_assert_eq!(read(text.as_bytes()).is_ok(), fits(&value), "{}", text);
+        }
+
+        #[test]
+        fn agrees_with_serde_json_on_nearly_json(
+            text in r#"([\[\]{},: "a\\]|[0-9]{1,3}|true|null|-|\.|e[1-9]|\\u00e9|\\ud83d|\\ude00|"a"|"b":){0,14}"#
+        ) {
+            let theirs = serde_json::from_str::<serde_json::Value>(&text);
+            prop_assert_eq!(read(text.as_bytes()).is_ok(), theirs.is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn agrees_with_serde_json_on_broken_json(
+            value in any_json(), cut in any::<prop::sample::Index>(), byte: u8
+        ) {
+            let mut text = serde_json::to_vec(&value).expect("values are written");
+            let cut = cut.index(text.len());
+            text[cut] = byte;
+            // Digits glued together could make an integer of more than 64 bits, which ours refuses.
+            if let Ok(value) = read(&text) {
+                prop_assert_eq!(value.span.end, text.len() - text.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count());
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok());
+            }
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = read(&bytes);
+        }
+    }
+}

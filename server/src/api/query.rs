@@ -1,0 +1,151 @@
+//! The query of a request: which parameters count, and how their values are read.
+//! Pure; knows no routes.
+
+use super::fault::{Fault, Kind};
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+
+/// A query as sent, after the question mark.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    /// The query of a request; none is an empty one.
+    pub fn new(text: Option<&'a str>) -> Query<'a> {
+        Query(text.unwrap_or(""))
+    }
+
+    /// The values written for a parameter that are not empty, undecoded, in order.
+    fn written(self, name: &'static str) -> impl Iterator<Item = &'a str> {
+        self.0.split('&').filter_map(move |pair| {
+            let (found, value) = pair.split_once('=')?;
+            (!value.is_empty() && decode(found) == name).then_some(value)
+        })
+    }
+
+    /// A parameter that has one value: the last element of all that were sent.
+    pub fn text(self, name: &'static str) -> Option<Cow<'a, str>> {
+        let elements = self.written(name).flat_map(|value| value.split(','));
+        elements.filter(|element| !element.is_empty()).last().map(decode)
+    }
+
+    /// A parameter that is an integer. One too large for 64 bits is read as the largest.
+    pub fn integer(self, name: &'static str) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let text = text.trim();
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Fault::new(Kind::BadParameter, format!("{name} has to be an integer.")));
+        }
+        let beyond = if text.starts_with('-') { i64::MIN } else { i64::MAX };
+        Ok(Some(text.parse().unwrap_or(beyond)))
+    }
+
+    /// A parameter that is a boolean.
+    pub fn boolean(self, name: &'static str) -> Result<Option<bool>, Fault> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        match &*text {
+            "true" | "True" | "t" | "yes" | "y" | "1" | "on" => Ok(Some(true)),
+            "false" | "False" | "f" | "no" | "n" | "0" | "off" => Ok(Some(false)),
+            _ => {
+                let text = format!("{name} has to be a boolean: true or false.");
+                Err(Fault::new(Kind::BadParameter, text))
+            }
+        }
+    }
+
+    /// The elements of `ids`, or `None` when it is absent or empty. It may be there and yet hold
+    /// none.
+    pub fn ids(self) -> Option<Vec<String>> {
+        let mut written = self.written("ids").peekable();
+        written.peek()?;
+        let decoded = written.map(decode);
+        let mut ids = Vec::new();
+        for value in decoded {
+            ids.extend(value.split(',').filter(|id| !id.is_empty()).map(str::to_owned));
+        }
+        Some(ids)
+    }
+}
+
+fn decode(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+    } else {
+        percent_decode_str(text).decode_utf8_lossy()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn integers() {
+        for (query, number) in [
+            ("", None),
+            ("limit", None),
+            ("limit=", None),
+            ("Limit=3", None),
+            ("limit=3", Some(3)),
+            ("limit=+5", Some(5)),
+            ("limit=%2B5", Some(5)),
+            ("limit=-1", Some(-1)),
+            ("limit=1&limit=3", Some(3)),
+            ("limit=3&limit=", Some(3)),
+            ("limit=1,2", Some(2)),
+            ("foo=bar&l%69mit=7", Some(7)),
+            ("limit=10000000000000000000", Some(i64::MAX)),
+            ("limit=-10000000000000000000", Some(i64::MIN)),
+        ] {
+            assert_eq!(Query::new(Some(query)).integer("limit"), Ok(number), "{query}");
+        }
+        for query in
+            ["limit=abc", "limit=1.5", "limit=1e3", "limit=--1", "limit=%20", "limit=1%2C2"]
+        {
+            assert!(Query::new(Some(query)).integer("limit").is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn booleans() {
+        for text in ["true", "True", "t", "yes", "y", "1", "on"] {
+            assert_eq!(Query::new(Some(&format!("echo={text}"))).boolean("echo"), Ok(Some(true)));
+        }
+        for text in ["false", "False", "f", "no", "n", "0", "off"] {
+            assert_eq!(Query::new(Some(&format!("echo={text}"))).boolean("echo"), Ok(Some(false)));
+        }
+        for text in ["maybe", "TRUE", "Yes", "2"] {
+            assert!(Query::new(Some(&format!("echo={text}"))).boolean("echo").is_err(), "{text}");
+        }
+        assert_eq!(Query::new(Some("echo=")).boolean("echo"), Ok(None));
+    }
+
+    #[test]
+    fn ids() {
+        for (query, ids) in [
+            ("", None),
+            ("ids=", None),
+            ("ids", None),
+            ("ids=,", Some(vec![])),
+            ("ids=a,b", Some(vec!["a", "b"])),
+            ("ids=a%2Cb&ids=,,c,", Some(vec!["a", "b", "c"])),
+            ("ids=a,a", Some(vec!["a", "a"])),
+        ] {
+            let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(Query::new(Some(query)).ids(), ids, "{query}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_the_last_wins(text in "\\PC{0,40}", number: i64) {
+            let query = Query::new(Some(&text));
+            let _ = (query.integer("limit"), query.boolean("echo"), query.ids());
+            let text = format!("{text}&limit={number}");
+            prop_assert_eq!(Query::new(Some(&text)).integer("limit"), Ok(Some(number)));
+        }
+    }
+}
