@@ -1,0 +1,105 @@
+//! What every request shares: the store, the limits in force, the memory bodies may take, and who
+//! watches. Made once. Knows no routes and no documents.
+
+use crate::api::limits::Limits;
+use crate::http::body::BytesInFlight;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The service: one value behind every connection.
+pub struct App<S> {
+    store: S,
+    limits: RwLock<Arc<Limits>>,
+    in_flight: BytesInFlight,
+    observer: Arc<dyn Observer>,
+    /// Tells the request ids of this start from those of others.
+    started: u32,
+    requests: AtomicU64,
+}
+
+impl<S> App<S> {
+    /// A service over a store. The limits are taken as valid.
+    pub fn new(store: S, limits: Limits, observer: Arc<dyn Observer>) -> App<S> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        App {
+            store,
+            limits: RwLock::new(Arc::new(limits)),
+            in_flight: BytesInFlight::default(),
+            observer,
+            // The low bits are those that differ.
+            started: (since_epoch.as_millis() & u128::from(u32::MAX)) as u32,
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The limits in force; a request takes them once and keeps them.
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other limits in force, from the next request on. They are taken as valid.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+
+    /// The bytes of request bodies held now.
+    pub fn in_flight(&self) -> &BytesInFlight {
+        &self.in_flight
+    }
+
+    /// Who is told of every request.
+    pub fn observer(&self) -> &dyn Observer {
+        &*self.observer
+    }
+
+    /// A new request's id: unique within this start, and nearly so between starts.
+    pub fn next_request_id(&self) -> String {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("req-{:08x}-{number:x}", self.started)
+    }
+}
+
+/// Watches requests: counts, times, logs.
+pub trait Observer: Send + Sync {
+    /// Called once for each request, when its answer is ready to be sent.
+    fn request_done(&self, done: &RequestDone<'_>);
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn request_done(&self, _: &RequestDone<'_>) {}
+}
+
+/// A request that was answered.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestDone<'a> {
+    /// The resource's name, or `unknown`.
+    pub route: &'static str,
+    /// The method.
+    pub method: &'a str,
+    /// The answer's status.
+    pub status: u16,
+    /// From the request's head to the answer.
+    pub elapsed: Duration,
+    /// Size of the request's body, as far as it is known.
+    pub bytes_in: u64,
+    /// Size of the answer's body.
+    pub bytes_out: u64,
+    /// The id the answer carries, too.
+    pub request_id: &'a str,
+    /// The project named.
+    pub project: Option<&'a str>,
+    /// The queue named.
+    pub queue: Option<&'a str>,
+    /// Why it failed, when it did: more than the client was told.
+    pub error: Option<&'a str>,
+}

@@ -1,0 +1,255 @@
+//! One request from its head to its answer; read from top to bottom. Knows the order of the checks,
+//! and no details of any of them.
+
+use super::body::{self, Held};
+use super::reply::{self, Reply, With};
+use super::route::{self, Route};
+use super::{claims, messages, queues};
+use crate::api::fault::{Fault, Kind};
+use crate::api::limits::Limits;
+use crate::api::query::Query;
+use crate::api::{headers, homedoc};
+use crate::app::{App, RequestDone};
+use crate::store::Store;
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::header::{ALLOW, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use marconi_engine::{ClientId, Durability, QueueKey};
+use std::time::{Duration, Instant};
+
+/// Tells the answer's request in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers a request. Never fails: whatever goes wrong is an answer.
+pub async fn handle<S, B>(app: &App<S>, request: Request<B>) -> Reply
+where
+    S: Store,
+    B: Body<Data = Bytes> + Send + Unpin,
+{
+    let started = Instant::now();
+    let request_id = app.next_request_id();
+    let limits = app.limits();
+    let (head, mut body) = request.into_parts();
+    let bytes_in = body.size_hint().lower();
+    let path = route::decode(head.uri.path());
+    let route = Route::of(&path);
+
+    let outcome = match route {
+        Some(route) => answer(app, &limits, &head, route, &mut body).await,
+        None => Err(Fault::new(Kind::NoRoute, "No resource has this path.")),
+    };
+    let (mut reply, fault) = match outcome {
+        Ok(reply) => (reply, None),
+        Err(fault) => (refusal(route, &fault), Some(fault)),
+    };
+    // Reading messages says what was asked for, whatever comes of it.
+    if matches!(route, Some(Route::Messages(_))) && head.method == Method::GET {
+        reply = reply.content_location(target(&head));
+    }
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        reply.headers_mut().insert(REQUEST_ID, id);
+    }
+
+    app.observer().request_done(&RequestDone {
+        route: route.map_or("unknown", |route| route.label()),
+        method: head.method.as_str(),
+        status: reply.status().as_u16(),
+        elapsed: started.elapsed(),
+        bytes_in,
+        bytes_out: reply.body().size_hint().lower(),
+        request_id: &request_id,
+        project: headers::project(&head.headers).ok().flatten(),
+        queue: route.and_then(|route| route.queue()),
+        error: fault.as_ref().map(Fault::log_text),
+    });
+    let timeout = Duration::from_millis(limits.body_read_timeout_ms);
+    body::discard(&mut body, &head.headers, timeout).await;
+    reply
+}
+
+/// The answer to a request that failed.
+fn refusal(route: Option<Route<'_>>, fault: &Fault) -> Reply {
+    let mut reply = match (route, fault.kind) {
+        // Whoever watches over health reads the status only.
+        (Some(Route::Health), Kind::Unavailable | Kind::Busy) => reply::bare(fault),
+        _ => reply::fault(fault),
+    };
+    if let (Some(route), Kind::BadMethod) = (route, fault.kind) {
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+    }
+    reply
+}
+
+/// The path and query as sent.
+fn target(head: &Parts) -> &str {
+    head.uri.path_and_query().map_or("", |target| target.as_str())
+}
+
+/// A request whose head is in order, as the verbs see it.
+pub(super) struct Call<'a> {
+    pub(super) limits: &'a Limits,
+    /// The path and query as sent.
+    pub(super) target: &'a str,
+    /// The path as sent.
+    pub(super) path: &'a str,
+    pub(super) query: Query<'a>,
+    pub(super) project: Option<&'a str>,
+    client: Option<ClientId>,
+    /// The durability asked for.
+    pub(super) ask: Option<Durability>,
+}
+
+impl Call<'_> {
+    /// The poster, who has to be named.
+    pub(super) fn client(&self) -> Result<ClientId, Fault> {
+        self.client.ok_or_else(|| {
+            Fault::new(Kind::MissingHeader, "Client-ID is missing; it has to be a UUID.")
+        })
+    }
+}
+
+/// Checks the head in the order the API promises, then calls the verb.
+async fn answer<S, B>(
+    app: &App<S>,
+    limits: &Limits,
+    head: &Parts,
+    route: Route<'_>,
+    body: &mut B,
+) -> Result<Reply, Fault>
+where
+    S: Store,
+    B: Body<Data = Bytes> + Send + Unpin,
+{
+    headers::content_type(&head.headers)?;
+    headers::accept(&head.headers)?;
+    let client = headers::client_id(&head.headers)?;
+    let project = match route {
+        Route::Versions => None,
+        _ => headers::project(&head.headers)?,
+    };
+    let key = queue_key(limits, project, route)?;
+    if !route.allows(&head.method) {
+        return Err(Fault::new(Kind::BadMethod, "The resource does not take this method."));
+    }
+    if head.method == Method::OPTIONS {
+        let mut reply = reply::empty(StatusCode::OK);
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+        return Ok(reply);
+    }
+    let ask = headers::durability(&head.headers)?;
+    let call = Call {
+        limits,
+        target: target(head),
+        path: head.uri.path(),
+        query: Query::new(head.uri.query()),
+        project,
+        client,
+        ask,
+    };
+    match key {
+        Some(key) => on_queue(app, &call, &key, route, &head.method, body).await,
+        None => on_service(app, &call, route, &head.method).await,
+    }
+}
+
+/// The queue a route belongs to; its name and project have to be well-formed.
+fn queue_key(
+    limits: &Limits,
+    project: Option<&str>,
+    route: Route<'_>,
+) -> Result<Option<QueueKey>, Fault> {
+    let Some(queue) = route.queue() else { return Ok(None) };
+    limits.queue_name(queue)?;
+    if let Some(project) = project {
+        limits.project(project)?;
+    }
+    match QueueKey::new(project, queue) {
+        Some(key) => Ok(Some(key)),
+        None => Err(Fault::new(Kind::BadQueue, "The queue name or X-Project-Id is too long.")),
+    }
+}
+
+/// The resources that belong to no queue.
+async fn on_service<S: Store>(
+    app: &App<S>,
+    call: &Call<'_>,
+    route: Route<'_>,
+    method: &Method,
+) -> Result<Reply, Fault> {
+    match route {
+        Route::Versions => Ok(reply::json(StatusCode::MULTIPLE_CHOICES, homedoc::VERSIONS)),
+        Route::Home => Ok(reply::home(homedoc::HOME)),
+        Route::Queues => queues::list(app.store(), call).await,
+        // HEAD asks whether the process is there, GET whether its store is.
+        Route::Health if method == Method::HEAD => Ok(reply::empty(StatusCode::NO_CONTENT)),
+        _ => {
+            app.store().health().await?;
+            Ok(reply::empty(StatusCode::NO_CONTENT))
+        }
+    }
+}
+
+/// The resources of a queue. The route allows the method.
+async fn on_queue<S, B>(
+    app: &App<S>,
+    call: &Call<'_>,
+    key: &QueueKey,
+    route: Route<'_>,
+    method: &Method,
+    body: &mut B,
+) -> Result<Reply, Fault>
+where
+    S: Store,
+    B: Body<Data = Bytes> + Send + Unpin,
+{
+    let store = app.store();
+    let post_size = call.limits.max_messages_post_size;
+    match (route, method.as_str()) {
+        (Route::Queue(_), "PUT") => queues::create(store, call, key).await,
+        (Route::Queue(_), "DELETE") => queues::remove(store, call, key).await,
+        (Route::Queue(_), _) => queues::exists(store, call, key).await,
+        (Route::Metadata(_), "GET") => queues::metadata(store, call, key).await,
+        (Route::Metadata(_), _) => {
+            let held = read(app, call, body, call.limits.max_queue_metadata).await?;
+            queues::set_metadata(store, call, key, &held.bytes).await
+        }
+        (Route::Stats(_), _) => queues::stats(store, call, key).await,
+        (Route::Messages(_), "POST") => {
+            let client = call.client()?;
+            let held = read(app, call, body, post_size).await?;
+            messages::post(store, call, key, client, &held.bytes).await
+        }
+        (Route::Messages(_), "GET") => messages::several(store, call, key).await,
+        (Route::Messages(_), _) => messages::delete_many(store, call, key).await,
+        (Route::Message(_, id), "GET") => messages::one(store, call, key, id).await,
+        (Route::Message(_, id), _) => messages::delete(store, call, key, id).await,
+        (Route::Claims(_), _) => {
+            let limit = call.query.integer("limit")?;
+            let held = read(app, call, body, post_size).await?;
+            claims::create(store, call, key, limit, &held.bytes).await
+        }
+        (Route::Claim(_, id), "GET") => claims::get(store, call, key, id).await,
+        (Route::Claim(_, id), "PATCH") => {
+            let held = read(app, call, body, post_size).await?;
+            claims::renew(store, call, key, id, &held.bytes).await
+        }
+        (Route::Claim(_, id), _) => claims::release(store, call, key, id).await,
+        (Route::Versions | Route::Home | Route::Health | Route::Queues, _) => {
+            Err(Fault::new(Kind::NoRoute, "No resource has this path."))
+        }
+    }
+}
+
+async fn read<'a, S, B>(
+    app: &'a App<S>,
+    call: &Call<'_>,
+    body: &mut B,
+    size_max: usize,
+) -> Result<Held<'a>, Fault>
+where
+    B: Body<Data = Bytes> + Send + Unpin,
+{
+    body::read(body, size_max, call.limits, app.in_flight()).await
+}
