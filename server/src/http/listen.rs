@@ -4,19 +4,18 @@
 //!
 //! Invariants:
 //! - Only the word to stop ends the accept loop; no error and no panic of a connection does.
-//! - Connections, refusals and the bytes of bodies being read are bounded.
+//! - Connections and refusals are bounded. (So are bodies, by their reader.)
 //! - Over the limit of connections a client is told so: 503 with `Retry-After`, then the connection
 //!   is closed. (Not accepting would leave it waiting in the system's queue without a word.) Under
 //!   TLS the connection is just closed, since a handshake would cost more than what is refused.
 
-use super::patience::{PatientBody, PatientIo, Pulse};
+use super::patience::{PatientIo, Pulse};
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
@@ -30,15 +29,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
-/// The body of a request as a handler gets it: it fails when it does not arrive in time.
-pub type RequestBody = PatientBody<Incoming>;
-
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped half-way when the client goes away.
     fn handle(
         &self,
-        request: Request<RequestBody>,
+        request: Request<Incoming>,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
@@ -50,18 +46,12 @@ pub struct ListenOptions {
     /// Longest time from a request's first byte, or from the start of the connection, to the end of
     /// its head; also for the TLS handshake.
     pub header_timeout: Duration,
-    /// Longest time from the end of a request's head to the end of its body.
-    pub body_timeout: Duration,
     /// How long a connection stays open between requests, or while its client reads nothing.
     pub idle_timeout: Duration,
     /// Largest head of a request, in bytes.
     pub header_size_max_bytes: usize,
     /// Most requests at a time on one connection of HTTP/2.
     pub http2_streams_max: u32,
-    /// Most bytes of request bodies held at a time, over all connections. Beyond it: 503.
-    pub bytes_in_flight_max: u64,
-    /// Largest body any request may have, in bytes: what one of unknown size is counted as.
-    pub body_size_max_bytes: u64,
     /// How long requests in flight may take once the word to stop was given.
     pub drain_timeout: Duration,
     /// The certificate to show, when connections are to be encrypted.
@@ -76,12 +66,9 @@ impl Default for ListenOptions {
         ListenOptions {
             connections_max: 10_000,
             header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             header_size_max_bytes: 64 << 10,
             http2_streams_max: 256,
-            bytes_in_flight_max: 256 << 20,
-            body_size_max_bytes: 256 << 10,
             drain_timeout: Duration::from_secs(30),
             #[cfg(feature = "tls")]
             tls: None,
@@ -103,10 +90,6 @@ pub struct ListenStats {
     pub connections_panicked_count: AtomicU64,
     /// Attempts to accept that failed, ever.
     pub accept_errors_count: AtomicU64,
-    /// Bytes of request bodies being held now, as announced by their requests.
-    pub bytes_in_flight: AtomicU64,
-    /// Requests turned away because too many bytes were being held, ever.
-    pub requests_refused_count: AtomicU64,
 }
 
 /// How a listener ended.
@@ -220,7 +203,7 @@ fn is_of_one_connection(cause: &io::Error) -> bool {
 /// Tells a client, in HTTP/1.1, that there are too many connections, and waits for it to hang up:
 /// closing with its request unread would take the answer away from it.
 async fn refuse(mut stream: TcpStream) {
-    let body = OVERLOADED_CONNECTIONS;
+    let body = OVERLOADED;
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nretry-after: {RETRY_AFTER_S}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -233,8 +216,7 @@ async fn refuse(mut stream: TcpStream) {
     while let Ok(1..) = stream.read(&mut waste).await {}
 }
 
-const OVERLOADED_CONNECTIONS: &str = r#"{"title": "Service temporarily unavailable", "description": "Too many connections are open; try again soon."}"#;
-const OVERLOADED_BYTES: &str = r#"{"title": "Service temporarily unavailable", "description": "Too many large requests are being received; try again soon."}"#;
+const OVERLOADED: &str = r#"{"title": "Service temporarily unavailable", "description": "Too many connections are open; try again soon."}"#;
 
 /// What the connections of one listener share.
 struct Server<H> {
@@ -288,14 +270,12 @@ impl<H: Handler> Server<H> {
             self.options.idle_timeout,
         );
         let service = service_fn(|request| {
-            let answer = answer(
-                Arc::clone(&self.handler),
-                Arc::clone(&self.options.stats),
-                request,
-                Allowance::of(&self.options),
-                Arc::clone(&pulse),
-            );
-            async { Ok::<_, Infallible>(answer.await) }
+            let (handler, beat) = (Arc::clone(&self.handler), pulse.beat());
+            async move {
+                let response = handler.handle(request).await;
+                drop(beat);
+                Ok::<_, Infallible>(response)
+            }
         });
         let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(io), service));
         let ended = tokio::select! {
@@ -308,77 +288,6 @@ impl<H: Handler> Server<H> {
         };
         if let Err(cause) = ended {
             tracing::trace!(cause, "a connection ended early");
-        }
-    }
-}
-
-/// The options that matter to one request.
-#[derive(Clone, Copy)]
-struct Allowance {
-    body_timeout: Duration,
-    body_size_max_bytes: u64,
-    bytes_in_flight_max: u64,
-}
-
-impl Allowance {
-    fn of(options: &ListenOptions) -> Allowance {
-        Allowance {
-            body_timeout: options.body_timeout,
-            body_size_max_bytes: options.body_size_max_bytes,
-            bytes_in_flight_max: options.bytes_in_flight_max,
-        }
-    }
-}
-
-async fn answer<H: Handler>(
-    handler: Arc<H>,
-    stats: Arc<ListenStats>,
-    request: Request<Incoming>,
-    allowance: Allowance,
-    pulse: Arc<Pulse>,
-) -> Response<Full<Bytes>> {
-    let _beat = pulse.beat();
-    let Some(_bytes) = Reservation::make(&stats, request.body(), allowance) else {
-        stats.requests_refused_count.fetch_add(1, Relaxed);
-        return overloaded();
-    };
-    handler.handle(request.map(|body| PatientBody::new(body, allowance.body_timeout))).await
-}
-
-fn overloaded() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(OVERLOADED_BYTES.as_bytes())));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// A share of the bytes that may be in flight, given back when dropped.
-struct Reservation<'a> {
-    stats: &'a ListenStats,
-    size_bytes: u64,
-}
-
-impl<'a> Reservation<'a> {
-    /// Reserves what `body` says it will be, but no more than any body may be: a larger one is
-    /// refused before it is read. `None` when that is too much at present.
-    fn make(stats: &'a ListenStats, body: &impl Body, allowance: Allowance) -> Option<Self> {
-        let size_bytes = body.size_hint().upper().unwrap_or(u64::MAX);
-        let size_bytes = size_bytes.min(allowance.body_size_max_bytes);
-        if size_bytes == 0 {
-            return Some(Reservation { stats, size_bytes });
-        }
-        let before = stats.bytes_in_flight.fetch_add(size_bytes, Relaxed);
-        let reservation = Reservation { stats, size_bytes };
-        (before + size_bytes <= allowance.bytes_in_flight_max).then_some(reservation)
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        if self.size_bytes > 0 {
-            self.stats.bytes_in_flight.fetch_sub(self.size_bytes, Relaxed);
         }
     }
 }

@@ -1,12 +1,11 @@
-//! How long a connection may keep the server waiting: for a request's head, for its body, for the
-//! next request. Knows nothing of routes or of why a request takes its time.
+//! How long a connection may keep the server waiting: for a request's head, for the next request,
+//! for its client to read an answer. (Bodies are timed where they are read.) Knows nothing of HTTP
+//! but its first bytes.
 //!
 //! Invariants:
 //! - While a request is being worked on, the connection is never cut for being silent.
 //! - A timer is only touched when the connection has nothing to read, so a busy one pays nothing.
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -225,62 +224,5 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for PatientIo<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-/// Why a request's body could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// It did not arrive whole in the time it has.
-    #[error("the body did not arrive within {0:?}")]
-    Slow(Duration),
-    /// The connection broke, or its framing did.
-    #[error(transparent)]
-    Broken(#[from] hyper::Error),
-}
-
-/// A body that has to arrive whole within a time, counted from its request's head.
-#[derive(Debug)]
-pub struct PatientBody<B> {
-    body: B,
-    since: Instant,
-    timeout: Duration,
-    /// Made when the body first makes us wait, which most do not.
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-impl<B> PatientBody<B> {
-    /// Gives `body` the time `timeout`, from now on.
-    pub(crate) fn new(body: B, timeout: Duration) -> PatientBody<B> {
-        PatientBody { body, since: Instant::now(), timeout, alarm: None }
-    }
-}
-
-impl<B> Body for PatientBody<B>
-where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
-{
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
-        }
-        let (deadline, timeout) = (self.since + self.timeout, self.timeout);
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        ready!(alarm.as_mut().poll(cx));
-        Poll::Ready(Some(Err(BodyError::Slow(timeout))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

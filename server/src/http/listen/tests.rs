@@ -18,7 +18,7 @@ struct Echo {
 }
 
 impl Handler for Echo {
-    async fn handle(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
         match path.as_str() {
             "/panic" => panic!("asked for"),
@@ -166,16 +166,6 @@ async fn idle_connections_are_closed_and_working_ones_are_not() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_fails_in_the_handler() {
-    let options = ListenOptions { body_timeout: SHORT, ..ListenOptions::default() };
-    let world = World::start(options).await;
-    let mut client = world.client().await;
-    client.send(&post(10, "half")).await;
-    let text = client.rest().await;
-    assert!(text.ends_with("failed: the body did not arrive within 60ms;"), "{text}");
-}
-
-#[tokio::test]
 async fn connections_over_the_limit_are_told_to_come_back() {
     let options = ListenOptions { connections_max: 1, ..ListenOptions::default() };
     let world = World::start(options).await;
@@ -201,30 +191,6 @@ async fn connections_over_the_limit_are_told_to_come_back() {
         }
         assert!(Instant::now() < deadline, "the room never came back");
     }
-}
-
-#[tokio::test]
-async fn bodies_over_the_memory_limit_are_told_to_come_back() {
-    let world =
-        World::start(ListenOptions { bytes_in_flight_max: 100, ..ListenOptions::default() }).await;
-    let mut waiting = world.client().await;
-    waiting.send("POST /wait HTTP/1.1\r\nhost: x\r\ncontent-length: 90\r\n\r\n").await;
-    world.entered(1).await;
-
-    let mut other = world.client().await;
-    other.send(&post(11, "hello world")).await;
-    let refusal = other.read_to("\"}").await;
-    assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
-    assert!(refusal.contains("retry-after: 1"), "{refusal}");
-    // What fits is taken, and so are requests without a body.
-    let mut small = world.client().await;
-    small.send(&format!("{}{}", post(10, "0123456789"), get("/a"))).await;
-    small.read_to("/a 0;").await;
-
-    world.echo.leave.add_permits(1);
-    waiting.send(&"x".repeat(90)).await;
-    waiting.read_to("/wait 90;").await;
-    assert_eq!(world.stats.bytes_in_flight.load(Relaxed), 0);
 }
 
 #[tokio::test]
