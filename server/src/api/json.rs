@@ -348,12 +348,10 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         loop {
             let rest = &self.text.as_bytes()[self.at..];
-            let plain = rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-                .ok_or(JsonFault::Early)?;
+            let plain = plain_size(rest);
+            let stop = *rest.get(plain).ok_or(JsonFault::Early)?;
             self.at += plain;
-            match rest[plain] {
+            match stop {
                 b'"' => {
                     self.at += 1;
                     return Ok(());
@@ -425,6 +423,27 @@ impl<'a> Scanner<'a> {
     fn unexpected(&self) -> JsonFault {
         if self.is_at_end() { JsonFault::Early } else { JsonFault::Byte(self.at) }
     }
+}
+
+/// How many bytes stand before the first that ends a string, begins an escape, or may not be in one.
+fn plain_size(bytes: &[u8]) -> usize {
+    let words = bytes.as_chunks::<8>().0;
+    let skipped = words.iter().take_while(|word| is_plain(u64::from_le_bytes(**word))).count() * 8;
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    let rest = bytes[skipped..].iter().position(is_special);
+    rest.map_or(bytes.len(), |rest| skipped + rest)
+}
+
+/// Whether none of eight bytes is special, all looked at together.
+fn is_plain(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    // A byte's high bit is set when the byte is below `bound`; a borrow can set one more above it,
+    // which is no harm where one is one too many.
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word & HIGHS;
+    let quote = word ^ (ONES * 0x22);
+    let backslash = word ^ (ONES * 0x5c);
+    below(word, 0x20) | below(quote, 1) | below(backslash, 1) == 0
 }
 
 /// Which brackets are open: a bit each, the first 64 without an allocation.
@@ -600,6 +619,13 @@ mod tests {
                 prop_assert_eq!(value.span.end, text.len() - text.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count());
                 prop_assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok());
             }
+        }
+
+        #[test]
+        fn eight_bytes_are_looked_at_as_one_by_one(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            let one_by_one = bytes.iter().position(is_special).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_size(&bytes), one_by_one);
         }
 
         #[test]
