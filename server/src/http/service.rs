@@ -253,3 +253,6 @@ where
 {
     body::read(body, size_max, call.limits, app.in_flight()).await
 }
+
+#[cfg(test)]
+mod tests;
