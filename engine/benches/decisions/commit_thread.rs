@@ -2,11 +2,12 @@
 use crate::disk::{self, KIB, MIB, Made};
 use crate::measure::{Effort, Study, Times, repeat};
 use rustix::fs::OFlags;
+use rustix::process::setpriority_process;
 use std::fs::File;
 use std::io;
 use std::mem::take;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
@@ -22,39 +23,59 @@ enum How {
     ThreadWakesAll,
     /// One thread commits, and wakes each who waits with a call of its own.
     ThreadWakesEach,
+    /// The same, and the system is asked to prefer that thread.
+    PreferredThread,
     FirstWaiter,
 }
 
 pub(crate) fn ask(effort: Effort) -> io::Result<()> {
     let folder = disk::scratch()?;
     let (made, size) = (Made::Zeroed { piece: MIB }, LOG_SIZE as usize + GROUP_SIZE_MAX);
-    for writer_count in [1, 16, 64] {
-        let title = format!("{writer_count} writers of {MESSAGE_SIZE} bytes");
+    for (writer_count, busy_count) in [(1, 0), (16, 0), (64, 0), (16, 2), (64, 2)] {
+        let title =
+            format!("{writer_count} writers of {MESSAGE_SIZE} bytes, {busy_count} busy threads");
         let columns = &["messages/s", "commits/s", "p10 us", "p50 us", "p99 us"];
         let mut study = Study::new(title, columns);
         for (name, how) in [
             ("each syncs for itself", How::Each),
             ("commit thread, one wake-up", How::ThreadWakesAll),
             ("commit thread, a wake-up each", How::ThreadWakesEach),
+            ("the same, nice -10", How::PreferredThread),
             ("first waiter commits", How::FirstWaiter),
         ] {
             let file = disk::make(&folder.path().join(name), made, size, OFlags::empty())?;
             let log = Log::new(file);
-            study.variant(name, move || turn(&log, how, writer_count, effort));
+            study.variant(name, move || turn(&log, how, writer_count, busy_count, effort));
         }
         study.run(effort)?;
     }
     Ok(())
 }
 
-fn turn(log: &Log, how: How, writer_count: usize, effort: Effort) -> io::Result<Vec<f64>> {
+fn turn(
+    log: &Log,
+    how: How,
+    writer_count: usize,
+    busy_count: usize,
+    effort: Effort,
+) -> io::Result<Vec<f64>> {
     let commits_before = log.commits.load(Ordering::Relaxed);
-    let mut all = Times::default();
-    let mut longest: f64 = 0.0;
+    let (mut all, mut longest, over) = (Times::default(), 0.0_f64, AtomicBool::new(false));
     thread::scope(|scope| -> io::Result<()> {
+        for _ in 0..busy_count {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop(); // As if others compiled.
+                }
+            });
+        }
         let committer = match how {
-            How::ThreadWakesAll | How::ThreadWakesEach => Some(scope.spawn(|| log.serve())),
             How::Each | How::FirstWaiter => None,
+            How::PreferredThread => Some(scope.spawn(|| {
+                setpriority_process(None, -10)?; // On Linux: of this thread only.
+                log.serve()
+            })),
+            How::ThreadWakesAll | How::ThreadWakesEach => Some(scope.spawn(|| log.serve())),
         };
         let writers: Vec<_> = (0..writer_count)
             .map(|_| scope.spawn(|| repeat(effort.turn(), || log.post(how, &[7; MESSAGE_SIZE]))))
@@ -65,6 +86,7 @@ fn turn(log: &Log, how: How, writer_count: usize, effort: Effort) -> io::Result<
             longest = longest.max(seconds);
         }
         log.stop();
+        over.store(true, Ordering::Relaxed);
         committer.map_or(Ok(()), |thread| thread.join().expect("the committer does not panic"))
     })?;
     let commits = (log.commits.load(Ordering::Relaxed) - commits_before) as f64;
@@ -117,7 +139,7 @@ impl Log {
         if how == How::FirstWaiter {
             return self.commit_or_wait(tail, end);
         }
-        if how == How::ThreadWakesEach {
+        if how != How::ThreadWakesAll {
             tail.waiters.push(thread::current());
             drop(tail);
             self.work.notify_one();

@@ -2,7 +2,7 @@
 //! Prints Markdown tables. Measures the disk, the kernel and the processor, not the engine.
 //!
 //! ```text
-//! cargo bench -p marconi-engine --bench decisions -- log-write [--rounds n] [--ms n]
+//! cargo bench -p marconi-engine --bench decisions -- log-write [--rounds n] [--tries n] [--ms n]
 //! ```
 mod body_reads;
 mod checksum;
@@ -38,7 +38,8 @@ fn main() -> io::Result<()> {
         match word.as_str() {
             "--bench" => {} // Cargo says so to every benchmark.
             "--rounds" => effort.rounds = number(words.next())?,
-            "--ms" => effort.round_ms = number(words.next())? as u64,
+            "--tries" => effort.tries = number(words.next())?,
+            "--ms" => effort.turn_ms = number(words.next())? as u64,
             name => match QUESTIONS.iter().find(|(known, _)| *known == name) {
                 Some((_, question)) => asked.push(question),
                 None => return Err(wrong(&format!("no question is called {name:?}"))),
@@ -54,7 +55,7 @@ fn main() -> io::Result<()> {
 fn number(word: Option<String>) -> io::Result<usize> {
     match word.and_then(|text| text.parse().ok()) {
         Some(number) if number > 0 => Ok(number),
-        _ => Err(wrong("--rounds and --ms take a number from 1")),
+        _ => Err(wrong("--rounds, --tries and --ms take a number from 1")),
     }
 }
 

@@ -11,19 +11,21 @@ use std::time::{Duration, Instant};
 pub(crate) struct Effort {
     /// Rounds that count; one more comes first and does not.
     pub(crate) rounds: usize,
+    /// How many times so many rounds are run at most, in hope of quiet ones.
+    pub(crate) tries: usize,
     /// Length of one variant's turn, in milliseconds.
-    pub(crate) round_ms: u64,
+    pub(crate) turn_ms: u64,
 }
 
 impl Default for Effort {
     fn default() -> Effort {
-        Effort { rounds: 9, round_ms: 150 }
+        Effort { rounds: 9, tries: 4, turn_ms: 100 }
     }
 }
 
 impl Effort {
     pub(crate) fn turn(self) -> Duration {
-        Duration::from_millis(self.round_ms)
+        Duration::from_millis(self.turn_ms)
     }
 }
 
@@ -54,7 +56,7 @@ impl<'a> Study<'a> {
     pub(crate) fn run(mut self, effort: Effort) -> io::Result<()> {
         self.round()?; // Warms caches, files and clocks.
         let mut tried: Vec<Round> = Vec::new();
-        while tried.len() < effort.rounds * TRIES_MAX
+        while tried.len() < effort.rounds * effort.tries
             && tried.iter().filter(|round| round.others_cores < QUIET_CORES).count() < effort.rounds
         {
             tried.push(self.round()?);
@@ -94,8 +96,6 @@ impl<'a> Study<'a> {
 
 /// A round is quiet if others keep less of the cores busy than this.
 const QUIET_CORES: f64 = 0.3;
-/// How many times the rounds asked for are run at most, in hope of quiet ones.
-const TRIES_MAX: usize = 5;
 
 /// Each variant's figures, and how many cores others kept busy.
 struct Round {
