@@ -1,4 +1,6 @@
 //! What the suites share.
+pub mod client;
 pub mod model;
 pub mod model_store;
+pub mod server;
 pub mod store_down;

@@ -7,28 +7,35 @@ use marconi_engine::{
     QueueInfo, QueueKey, QueueStats,
 };
 use marconi_server::store::{Claim, Message, NewMessage, Page, Store, Written};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Another store, until it is taken down.
 #[derive(Debug)]
 pub struct Breakable<S> {
     inner: S,
-    is_down: AtomicBool,
+    breaker: Breaker,
+}
+
+/// Takes a [`Breakable`] down, wherever that has gone meanwhile.
+#[derive(Debug, Clone, Default)]
+pub struct Breaker(Arc<AtomicBool>);
+
+impl Breaker {
+    /// From now on every verb fails.
+    pub fn take_down(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 impl<S> Breakable<S> {
-    /// `inner`, still working.
-    pub fn new(inner: S) -> Breakable<S> {
-        Breakable { inner, is_down: AtomicBool::new(false) }
-    }
-
-    /// From now on every verb fails.
-    pub fn take_down(&self) {
-        self.is_down.store(true, Ordering::SeqCst);
+    /// `inner`, working until `breaker` is used.
+    pub fn new(inner: S, breaker: Breaker) -> Breakable<S> {
+        Breakable { inner, breaker }
     }
 
     fn up(&self) -> Result<&S, Error> {
-        if self.is_down.load(Ordering::SeqCst) {
+        if self.breaker.0.load(Ordering::SeqCst) {
             return Err(Error::ReadOnly("test".into()));
         }
         Ok(&self.inner)
