@@ -72,26 +72,60 @@ pub(crate) enum Fact {
     /// There is no body.
     Empty,
     /// The header is this, begins with this, lists this, is there, or is not there.
-    Header { name: String, test: HeaderTest, value: String },
+    Header {
+        name: String,
+        test: HeaderTest,
+        value: String,
+    },
     /// The JSON value at a pointer is, or is not, this one.
-    Json { pointer: String, is_equal: bool, value: String },
+    Json {
+        pointer: String,
+        is_equal: bool,
+        value: String,
+    },
     /// The array or object at a pointer has this many members.
-    Count { pointer: String, count: usize },
+    Count {
+        pointer: String,
+        count: usize,
+    },
     /// The objects at a pointer have exactly these keys.
-    Keys { pointer: String, keys: Vec<String> },
+    Keys {
+        pointer: String,
+        keys: Vec<String>,
+    },
     /// The values at a pointer are of a kind.
-    Is { pointer: String, kind: String },
+    Is {
+        pointer: String,
+        kind: String,
+    },
     /// The strings at a pointer begin or end so.
-    Starts { pointer: String, text: String },
-    Ends { pointer: String, text: String },
+    Starts {
+        pointer: String,
+        text: String,
+    },
+    Ends {
+        pointer: String,
+        text: String,
+    },
     /// The query of the link at a pointer holds exactly these parameters.
-    Query { pointer: String, parameters: String },
+    Query {
+        pointer: String,
+        parameters: String,
+    },
     /// There is nothing at a pointer.
-    Lacks { pointer: String },
+    Lacks {
+        pointer: String,
+    },
     /// A GET of every link at a pointer is answered so.
-    Follow { pointer: String, status: u16 },
+    Follow {
+        pointer: String,
+        status: u16,
+    },
     /// Keeps something under a name.
-    Let { name: String, source: Source },
+    Let {
+        name: String,
+        source: Source,
+    },
 }
 
 /// How a header is tested.

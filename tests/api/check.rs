@@ -142,9 +142,12 @@ fn found<'a>(document: &'a Value, pointer: &str) -> Vec<&'a Value> {
                 match (part.as_str(), value) {
                     ("*", Value::Array(members)) => members.iter().collect(),
                     ("*", Value::Object(members)) => members.values().collect(),
-                    (_, Value::Array(members)) => {
-                        part.parse::<usize>().ok().and_then(|at| members.get(at)).into_iter().collect()
-                    }
+                    (_, Value::Array(members)) => part
+                        .parse::<usize>()
+                        .ok()
+                        .and_then(|at| members.get(at))
+                        .into_iter()
+                        .collect(),
                     _ => value.get(&part).into_iter().collect(),
                 }
             })

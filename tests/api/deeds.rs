@@ -34,8 +34,7 @@ fn ten_claims_at_once(world: &World) -> anyhow::Result<()> {
     let request = claim_request(world, 20);
     let address = world.address();
     let taken: anyhow::Result<Vec<Vec<String>>> = std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..10).map(|_| scope.spawn(|| take(&request, address))).collect();
+        let workers: Vec<_> = (0..10).map(|_| scope.spawn(|| take(&request, address))).collect();
         workers.into_iter().map(|worker| worker.join().expect("a worker returns")).collect()
     });
     let taken: Vec<String> = taken?.into_iter().flatten().collect();

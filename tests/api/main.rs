@@ -15,6 +15,7 @@ use cases::Case;
 use marconi_server::store::Store;
 use marconi_tests::model_store::ModelStore;
 use run::Make;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 use tokio::runtime::{Handle, Runtime};
@@ -37,7 +38,8 @@ fn main() -> ExitCode {
 fn start() -> anyhow::Result<bool> {
     let cases = cases::parse(V1).context("v1.cases")?;
     check_numbers(&cases)?;
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let numbers: Vec<u32> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let is_asked = |store: &str| {
         let stores = words.iter().filter(|word| word.parse::<u32>().is_err());
@@ -62,7 +64,10 @@ fn check_numbers(cases: &[Case]) -> anyhow::Result<()> {
     for case in cases {
         let number = case.number;
         ensure!(case.skip.as_deref() != Some(""), "case {number} is skipped without a reason");
-        ensure!(case.skip.is_some() != case.steps.iter().any(cases::Step::is_checked), "case {number} checks nothing");
+        ensure!(
+            case.skip.is_some() != case.steps.iter().any(cases::Step::is_checked),
+            "case {number} checks nothing"
+        );
     }
     Ok(())
 }
@@ -90,7 +95,9 @@ fn run_all<S: Store>(
             Ok(()) => passed_count += 1,
             Err(cause) => {
                 eprintln!("\nFAILED case {} ({store}): {}", case.number, case.title);
-                eprintln!("{cause:#}");
+                for reason in cause.chain().collect::<Vec<_>>().iter().rev() {
+                    eprintln!("{reason}");
+                }
                 eprintln!(
                     "again: cargo test -p marconi-tests --test api -- {} {store}",
                     case.number
@@ -112,9 +119,14 @@ fn run_all<S: Store>(
 }
 
 fn skips(skipped: &[&Case]) -> String {
-    let mut text = format!("{} skipped", skipped.len());
+    let mut numbers_by_reason: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for case in skipped {
-        text += &format!("; {}: {}", case.number, case.skip.as_deref().unwrap_or_default());
+        let reason = case.skip.as_deref().unwrap_or_default();
+        numbers_by_reason.entry(reason).or_default().push(case.number);
+    }
+    let mut text = format!("{} skipped", skipped.len());
+    for (reason, numbers) in numbers_by_reason {
+        text += &format!(": {numbers:?} {reason}");
     }
     text
 }

@@ -48,8 +48,7 @@ pub(crate) fn run<S: Store>(
     let server = TestServer::start(runtime, store, limits(case)?)?;
     let names = [("c1", CLIENT_1), ("c2", CLIENT_2)];
     let names = names.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let mut world =
-        World { server, clock, breaker, names, message_count: 0, claim_count: 0 };
+    let mut world = World { server, clock, breaker, names, message_count: 0, claim_count: 0 };
     for step in steps(case, cases)? {
         world.take(step).with_context(|| format!("line {}", step.line))?;
     }
@@ -110,7 +109,12 @@ impl World {
         Request::new(method, target).header("X-Project-Id", PROJECT).header("Client-ID", CLIENT_1)
     }
 
-    fn request_with(&self, method: &str, target: &str, options: &Options) -> anyhow::Result<Request> {
+    fn request_with(
+        &self,
+        method: &str,
+        target: &str,
+        options: &Options,
+    ) -> anyhow::Result<Request> {
         let mut request = Request::new(method, target);
         match options.get("project").map(String::as_str) {
             None => request = request.header("X-Project-Id", PROJECT),
@@ -172,15 +176,15 @@ impl World {
 
     fn exchange(&mut self, exchange: &Exchange) -> anyhow::Result<()> {
         let request = self.written(exchange)?;
-        let reply = request.send(self.address()).with_context(|| format!("no answer to\n{request}"))?;
+        let reply =
+            request.send(self.address()).with_context(|| format!("no answer to\n{request}"))?;
         self.judge(exchange, &reply)
             .with_context(|| format!("---- sent\n{request}\n---- got\n{reply}\n----"))
     }
 
     /// The request as it goes out.
     fn written(&self, exchange: &Exchange) -> anyhow::Result<Request> {
-        let mut request =
-            self.request(&exchange.method, &expand(&exchange.target, &self.names)?);
+        let mut request = self.request(&exchange.method, &expand(&exchange.target, &self.names)?);
         for (name, value) in &exchange.headers {
             request.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
             if let Some(value) = value {
@@ -209,7 +213,8 @@ impl World {
             check::fact(fact, reply, &self.names).with_context(|| format!("line {line}"))?;
             match fact {
                 Fact::Let { name, source } => {
-                    let value = check::kept(source, reply).with_context(|| format!("line {line}"))?;
+                    let value =
+                        check::kept(source, reply).with_context(|| format!("line {line}"))?;
                     self.names.insert(name.clone(), value);
                 }
                 Fact::Follow { pointer, status } => self.follow(reply, pointer, *status)?,
