@@ -229,12 +229,12 @@ impl<H: Handler> Server<H> {
     fn new(handler: Arc<H>, options: ListenOptions) -> Server<H> {
         let mut http = auto::Builder::new(TokioExecutor::new());
         // Heads are timed by `patience`, which also covers the bytes that tell the two protocols
-        // apart, and tells a slow head from an idle connection.
+        // apart, and tells a slow head from an idle connection. No `pipeline_flush`: with it a
+        // refused head is never answered, since the bytes left unread hold back the answer.
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .keep_alive(true)
-            .pipeline_flush(true)
             .max_buf_size(options.header_size_max_bytes);
         http.http2()
             .timer(TokioTimer::new())
