@@ -1,4 +1,87 @@
-//! The seam to the outside world: files, sync, clock.
+//! The seam to the outside world: files, folders, sync, the time of day.
+//! Everything the engine asks of the world goes through the two traits here, so that a test can
+//! stand a simulated disk or a clock of its own behind it. Knows nothing of what is stored.
+
+use bytes::Bytes;
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
 mod clock;
+mod os;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use os::OsDisk;
+
+/// The world an engine runs in.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Where files are kept.
+    pub disk: Arc<dyn Disk>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Environment {
+    /// The real one: the system's files and its clock.
+    pub fn system() -> Environment {
+        Environment { disk: Arc::new(OsDisk), clock: Arc::new(SystemClock::new()) }
+    }
+}
+
+/// A file system, as far as the engine uses one.
+pub trait Disk: Send + Sync + Debug {
+    /// Makes a folder, if it is not there. Its parent has to be.
+    fn create_folder(&self, path: &Path) -> io::Result<()>;
+    /// The names in a folder, in no order.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+    /// Makes an empty file, or empties the one that is there.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name, replacing what had it. Durable once the folder is synced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file. What is mapped of it stays readable.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Bytes that can still be written where this folder lies.
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
+    /// Takes the lock that this file stands for, and writes `holder` into it. Refused with
+    /// `WouldBlock` while another process, or another engine of this one, has it.
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn Debug + Send + Sync>>;
+}
+
+/// An open file.
+pub trait File: Send + Sync + Debug {
+    /// Writes all of `bytes` at `offset`. Not durable until synced.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes durable all that was written before, and the file's size.
+    fn sync(&self) -> io::Result<()>;
+    /// The size in bytes.
+    fn size(&self) -> io::Result<u64>;
+    /// Cuts the file, or lengthens it with zeros. Never called on a file that is mapped.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+    /// The file's bytes, as far as it now reaches, without copying them. Bytes written later with
+    /// [`File::write_at`] within that reach are seen.
+    fn map(&self) -> io::Result<Mapping>;
+}
+
+/// A whole file as memory.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    /// The bytes; slices of them keep the mapping alive.
+    pub bytes: Bytes,
+    /// Counts who holds the mapping: two strong references are this struct's and the mapping's own.
+    alive: Arc<()>,
+}
+
+impl Mapping {
+    /// Whether a slice of the bytes is held anywhere besides this struct.
+    pub fn is_shared(self) -> bool {
+        let Mapping { bytes, alive } = self;
+        drop(bytes);
+        Arc::strong_count(&alive) > 1
+    }
+}

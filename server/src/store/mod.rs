@@ -11,6 +11,9 @@ use marconi_engine::{
 };
 use std::future::Future;
 
+mod engine;
+pub use engine::EngineStore;
+
 /// The answer to a write, and the durability it had reached before it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written<T> {

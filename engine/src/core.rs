@@ -1,0 +1,120 @@
+//! What an open engine consists of; shared by the verbs and the background threads. Holds the parts,
+//! decides nothing.
+
+use crate::config::Config;
+use crate::domain::{Durability, QueueKey};
+use crate::env::Environment;
+use crate::files::checkpoint::CheckpointHeader;
+use crate::files::format::{CHECKPOINT_FOLDER, LOG_FOLDER};
+use crate::log::commit::Log;
+use crate::log::segment::Segment;
+use crate::metrics::Counters;
+use crate::state::State;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// The parts of an open engine.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) env: Environment,
+    pub(crate) engine_id: u128,
+    pub(crate) state: State,
+    pub(crate) log: Log,
+    /// Every sealed segment by number. Those still open are the log's.
+    segments: Mutex<BTreeMap<u64, Arc<Segment>>>,
+    /// Emptied files that can become segments again.
+    pub(crate) spares: Mutex<Vec<PathBuf>>,
+    /// Numbers for the names of spare files.
+    pub(crate) spare_ticket: AtomicU64,
+    /// The checkpoints kept, oldest first.
+    checkpoints: Mutex<Vec<CheckpointHeader>>,
+    /// Checkpoints and compactions take turns: a checkpoint knows either all or nothing of one.
+    pub(crate) turn: Mutex<()>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) closing: AtomicBool,
+    /// Wakes the background threads before their pause is over; counts the calls.
+    wake: (Mutex<u64>, Condvar),
+    /// Held for as long as the folder is ours.
+    pub(crate) lock: Mutex<Option<Box<dyn Debug + Send + Sync>>>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        config: Config,
+        env: Environment,
+        engine_id: u128,
+        state: State,
+        log: Log,
+        counters: Arc<Counters>,
+    ) -> Core {
+        Core {
+            config,
+            env,
+            engine_id,
+            state,
+            log,
+            segments: Mutex::default(),
+            spares: Mutex::default(),
+            spare_ticket: AtomicU64::new(0),
+            checkpoints: Mutex::default(),
+            turn: Mutex::default(),
+            counters,
+            closing: AtomicBool::new(false),
+            wake: Default::default(),
+            lock: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn log_folder(&self) -> PathBuf {
+        self.config.folder.join(LOG_FOLDER)
+    }
+
+    pub(crate) fn checkpoint_folder(&self) -> PathBuf {
+        self.config.folder.join(CHECKPOINT_FOLDER)
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.env.clock.now_ms()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn segments(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Segment>>> {
+        self.segments.lock().expect("no code panics while it holds the segments")
+    }
+
+    pub(crate) fn checkpoints(&self) -> MutexGuard<'_, Vec<CheckpointHeader>> {
+        self.checkpoints.lock().expect("no code panics while it holds the checkpoints")
+    }
+
+    /// The durability of a write to a queue that may not exist.
+    pub(crate) fn durability_of(&self, key: &QueueKey, ask: Option<Durability>) -> Durability {
+        let known = self.state.lock(key).get(key).map(|queue| queue.demand(ask));
+        known.unwrap_or_else(|| {
+            let default = self.config.durability_of(key);
+            ask.map_or(default, |ask| ask.max(default))
+        })
+    }
+
+    /// Wakes the background threads.
+    pub(crate) fn wake_upkeep(&self) {
+        *self.wake.0.lock().expect("no code panics while it holds the bell") += 1;
+        self.wake.1.notify_all();
+    }
+
+    /// Pauses a background thread, until it is woken or `most` is over. `heard` is what the last
+    /// call returned.
+    pub(crate) fn pause(&self, heard: u64, most: Duration) -> u64 {
+        let calls = self.wake.0.lock().expect("no code panics while it holds the bell");
+        let silent = |calls: &mut u64| *calls == heard && !self.is_closing();
+        let waited = self.wake.1.wait_timeout_while(calls, most, silent);
+        *waited.expect("no code panics while it holds the bell").0
+    }
+}

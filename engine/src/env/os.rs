@@ -1,0 +1,126 @@
+//! The real file system. The only home of mapped memory, and so of `unsafe`, besides
+//! `files/archive.rs`. Knows nothing of frames or queues.
+//!
+//! Why mapping is sound here. A `Bytes` over a map promises that its bytes do not change while
+//! somebody looks at them. Three rules keep that promise:
+//!
+//! * Maps are read-only; bytes get into files by `pwrite` alone, and what was once written below the
+//!   `written` watermark is never written again while a map of it is held. Readers slice only below
+//!   that watermark, so nobody looks at bytes that are still to be written.
+//! * A file is recycled (written anew from the start) only when [`Mapping::is_shared`] says that no
+//!   slice of its map is left, and the map itself has been dropped.
+//! * No file is cut while it is mapped. One process at a time has the folder (see [`OsDisk::lock`]);
+//!   a stranger who truncates a file under a running server ends it with SIGBUS, which
+//!   `docs/operating.md` says.
+
+use super::{Disk, File, Mapping};
+use bytes::Bytes;
+use memmap2::Mmap;
+use std::fmt::Debug;
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The system's files.
+#[derive(Debug, Clone, Copy)]
+pub struct OsDisk;
+
+impl Disk for OsDisk {
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            result => result,
+        }
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(Arc::new(OsFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OsFile(OpenOptions::new().read(true).write(true).open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::File::open(folder)?.sync_all()
+    }
+
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(folder)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn Debug + Send + Sync>> {
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        file.set_len(0)?;
+        file.write_all(holder.as_bytes())?;
+        Ok(Box::new(file))
+    }
+}
+
+#[derive(Debug)]
+struct OsFile(fs::File);
+
+impl File for OsFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.0.set_len(size)
+    }
+
+    fn map(&self) -> io::Result<Mapping> {
+        // SAFETY: The file is ours (the folder is locked), is not cut while mapped, and nobody
+        // slices bytes of it that are still to be written: the rules at the top of this file.
+        #[allow(unsafe_code, reason = "mapping a file is unsafe by nature; the rules are above")]
+        let map = unsafe { Mmap::map(&self.0)? };
+        let alive = Arc::new(());
+        let owner = Owner { map, _alive: alive.clone() };
+        Ok(Mapping { bytes: Bytes::from_owner(owner), alive })
+    }
+}
+
+/// What a slice of a mapped file keeps alive.
+struct Owner {
+    map: Mmap,
+    _alive: Arc<()>,
+}
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}

@@ -1,0 +1,351 @@
+//! The `.idx` beside a sealed segment: per queue, where its messages lie. Made from the segment's
+//! frames alone, archived with rkyv, viewed through a map. Knows neither state nor liveness.
+//!
+//! * A *run* is what one queue has in one segment: entries in the order of their numbers, together.
+//! * Entries hold integers only, so that validating an archive never visits them; each run carries
+//!   the checksum of its entries, checked when the run is first looked at.
+
+use super::archive::Archived;
+use super::format::{self, BadHeader, HEADER_SIZE};
+use crate::domain::{ClientId, QueueId, Seq};
+use crate::env::{Disk, File};
+use crate::error::{Error, Result};
+use crate::log::record::{MessageRecord, Record};
+use crate::log::scan::{ScanEnd, Scanner};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const MAGIC: [u8; 8] = *b"MARCOIDX";
+
+/// Where one message lies, and what a listing has to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, rkyv::Archive, rkyv::Serialize)]
+#[rkyv(derive(Debug))]
+pub struct Entry {
+    /// Its number less that of the run's first.
+    pub seq_delta: u32,
+    /// Where its record begins in the segment.
+    pub position: u32,
+    /// Bytes of the record: head, extensions, body.
+    pub size: u32,
+    /// Seconds to live, as posted.
+    pub ttl_s: u32,
+    /// When it was posted, in the low 48 bits; flags for later needs, 0 now, above.
+    pub created_and_flags: u64,
+    /// [`client_hash`] of the poster.
+    pub client: u64,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+const _: () = assert!(size_of::<ArchivedEntry>() == 32);
+
+/// What a message costs on disk besides its record: a frame of its own, and its entry.
+const OVERHEAD: u64 = 48 + 16 + 7 + 32;
+
+impl Entry {
+    /// When it was posted.
+    pub fn created_ms(&self) -> u64 {
+        self.created_and_flags & ((1 << 48) - 1)
+    }
+
+    /// When it dies, if no claim extends its life.
+    pub fn expires_ms(&self) -> u64 {
+        self.created_ms() + u64::from(self.ttl_s) * 1000
+    }
+
+    /// What keeping it costs on disk at the most, rewritten alone: what *live bytes* count.
+    pub fn cost(&self) -> u64 {
+        u64::from(self.size) + OVERHEAD
+    }
+
+    fn le_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (place, word) in
+            [self.seq_delta, self.position, self.size, self.ttl_s].into_iter().enumerate()
+        {
+            bytes[place * 4..place * 4 + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes[16..24].copy_from_slice(&self.created_and_flags.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.client.to_le_bytes());
+        bytes
+    }
+}
+
+impl ArchivedEntry {
+    /// The entry as the program reads it.
+    pub(crate) fn read(&self) -> Entry {
+        Entry {
+            seq_delta: self.seq_delta.to_native(),
+            position: self.position.to_native(),
+            size: self.size.to_native(),
+            ttl_s: self.ttl_s.to_native(),
+            created_and_flags: self.created_and_flags.to_native(),
+            client: self.client.to_native(),
+        }
+    }
+}
+
+/// 64 bits of a client's id, mixed with the folder's own, so that nobody outside can look for two
+/// ids that share them. Equal hashes count as equal clients when a listing leaves out a client's own
+/// messages (`docs/decisions` says why that is enough).
+pub fn client_hash(client: ClientId, engine_id: u128) -> u64 {
+    let mix = |word: u64, key: u64| {
+        let product =
+            u128::from(word ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        (product ^ (product >> 64)) as u64
+    };
+    let low = mix(client.0 as u64, engine_id as u64 | 1);
+    let high = mix((client.0 >> 64) as u64, (engine_id >> 64) as u64 | 1);
+    mix(low.rotate_left(32) ^ high, 0x2545_f491_4f6c_dd1d)
+}
+
+/// What one queue has in one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, rkyv::Archive, rkyv::Serialize)]
+#[rkyv(derive(Debug))]
+pub struct Run {
+    /// The queue.
+    pub queue: u64,
+    /// Number of its first message here.
+    pub first_seq: u64,
+    /// Number of its last message here.
+    pub last_seq: u64,
+    /// No message here expires before, unless extended.
+    pub due_ms: u64,
+    /// The costs of all its entries, added up.
+    pub cost: u64,
+    /// The first of its entries.
+    pub start: u32,
+    /// How many entries.
+    pub count: u32,
+    /// CRC-32 of the entries.
+    pub crc: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+#[derive(Debug, rkyv::Archive, rkyv::Serialize)]
+#[rkyv(derive(Debug))]
+struct Archive {
+    runs: Vec<Run>,
+    entries: Vec<Entry>,
+}
+
+/// Collects the entries of a segment, frame by frame.
+#[derive(Debug, Default)]
+pub(crate) struct IndexBuilder {
+    queues: BTreeMap<QueueId, Vec<(u64, Entry)>>,
+}
+
+impl IndexBuilder {
+    /// Adds a message whose frame begins at `frame_position`.
+    pub(crate) fn add(&mut self, queue: QueueId, seq: Seq, entry: Entry) {
+        self.queues.entry(queue).or_default().push((seq.0, entry));
+    }
+
+    fn finish(self) -> Archive {
+        let mut archive = Archive { runs: Vec::new(), entries: Vec::new() };
+        for (queue, mut messages) in self.queues {
+            // Frames of one queue lie in order already, but for what compaction joined.
+            messages.sort_by_key(|(seq, _)| *seq);
+            let mut rest = messages.as_slice();
+            while let Some((first_seq, _)) = rest.first().copied() {
+                // A run ends where a number no longer fits an entry.
+                let fits = |(seq, _): &(u64, Entry)| seq - first_seq <= u64::from(u32::MAX);
+                let (here, after) = rest.split_at(rest.partition_point(fits));
+                archive.push_run(queue, here);
+                rest = after;
+            }
+        }
+        archive
+    }
+}
+
+impl Archive {
+    fn push_run(&mut self, queue: QueueId, messages: &[(u64, Entry)]) {
+        let first_seq = messages[0].0;
+        let start = self.entries.len();
+        let mut crc = crc32fast::Hasher::new();
+        let (mut due_ms, mut cost) = (u64::MAX, 0);
+        for (seq, entry) in messages {
+            let seq_delta = u32::try_from(seq - first_seq).expect("runs are split where it ends");
+            let entry = Entry { seq_delta, ..*entry };
+            crc.update(&entry.le_bytes());
+            due_ms = due_ms.min(entry.expires_ms());
+            cost += entry.cost();
+            self.entries.push(entry);
+        }
+        self.runs.push(Run {
+            queue: queue.0,
+            first_seq,
+            last_seq: messages[messages.len() - 1].0,
+            due_ms,
+            cost,
+            start: u32::try_from(start).expect("a segment is smaller than 4 GiB"),
+            count: u32::try_from(messages.len()).expect("a segment is smaller than 4 GiB"),
+            crc: crc.finalize(),
+            reserved: 0,
+        });
+    }
+}
+
+/// Makes the entry of a message in a `Posted` frame that begins at `frame_position`.
+pub(crate) fn entry_of(
+    message: &MessageRecord<'_>,
+    frame_position: u64,
+    at_ms: u64,
+    client: u64,
+) -> Entry {
+    let position = frame_position + message.offset as u64;
+    Entry {
+        seq_delta: 0,
+        position: u32::try_from(position).expect("a segment is at most 1 GiB"),
+        size: u32::try_from(message.bytes.len()).expect("a message fits a segment"),
+        ttl_s: message.ttl_s,
+        created_and_flags: at_ms & ((1 << 48) - 1),
+        client,
+    }
+}
+
+/// Reads all frames of a segment into an index; `bytes` are the segment's.
+pub(crate) fn build(scanner: &mut Scanner<'_>, engine_id: u128) -> Result<IndexBuilder> {
+    let mut builder = IndexBuilder::default();
+    while let Some((frame_position, head, payload)) = scanner.next_frame() {
+        let record = Record::decode(&head, payload)
+            .map_err(|error| scanner.damaged(frame_position, error.to_string()))?;
+        let Record::Posted { queue, first, client, messages } = record else { continue };
+        let client = client_hash(client, engine_id);
+        for (message, seq) in messages.zip(first.0..) {
+            let message =
+                message.map_err(|error| scanner.damaged(frame_position, error.to_string()))?;
+            let entry = entry_of(&message, frame_position, head.at_ms, client);
+            builder.add(queue, Seq(seq), entry);
+        }
+    }
+    match scanner.end() {
+        ScanEnd::Sealed | ScanEnd::Eof => Ok(builder),
+        ScanEnd::Invalid(why) => Err(scanner.damaged(scanner.position(), why.to_string())),
+    }
+}
+
+/// Writes the index of `segment` aside, syncs it, and gives it its name.
+pub(crate) fn write(disk: &dyn Disk, segment: &Path, builder: IndexBuilder) -> Result<()> {
+    let path = format::index_path(segment);
+    let aside = path.with_extension("idx.tmp");
+    let archive = builder.finish();
+    let run_count = archive.runs.len() as u64;
+    let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&archive)
+        .expect("an archive of integers can always be written");
+    let runs_crc = runs_crc(&archive.runs);
+    let fields = [bytes.len() as u64, run_count, u64::from(runs_crc)];
+    let store = || -> std::io::Result<()> {
+        let file = disk.create(&aside)?;
+        file.write_at(&format::encode_fields(MAGIC, &fields), 0)?;
+        file.write_at(&bytes, HEADER_SIZE as u64)?;
+        file.sync()?;
+        disk.rename(&aside, &path)?;
+        disk.sync_folder(path.parent().expect("a file lies in a folder"))
+    };
+    store().map_err(|cause| Error::io("writing", path.as_path(), cause))
+}
+
+fn runs_crc(runs: &[Run]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    for run in runs {
+        for word in [run.queue, run.first_seq, run.last_seq, run.due_ms, run.cost] {
+            crc.update(&word.to_le_bytes());
+        }
+        for word in [run.start, run.count, run.crc, run.reserved] {
+            crc.update(&word.to_le_bytes());
+        }
+    }
+    crc.finalize()
+}
+
+/// An index, mapped and validated.
+#[derive(Debug)]
+pub struct SegmentIndex {
+    archive: Archived<ArchivedArchive>,
+    /// One bit a run: its entries' checksum was found right.
+    checked: Box<[AtomicU64]>,
+    size: u64,
+}
+
+impl SegmentIndex {
+    /// Opens the index beside a segment. `None` when it is not there or not whole: it can be made
+    /// again from the segment.
+    pub(crate) fn open(disk: &dyn Disk, segment: &Path) -> Option<SegmentIndex> {
+        let file = disk.open(&format::index_path(segment)).ok()?;
+        SegmentIndex::read(&*file).ok()
+    }
+
+    fn read(file: &dyn File) -> std::result::Result<SegmentIndex, BadHeader> {
+        let bytes = file.map().map_err(|_| BadHeader::Short)?.bytes;
+        let fields = format::decode(MAGIC, &bytes)?;
+        let field = |place: usize| crate::log::frame::u64_at(fields, place * 8);
+        let (size, run_count, crc) = (field(0), field(1), field(2));
+        let end = usize::try_from(size).ok().and_then(|size| size.checked_add(HEADER_SIZE));
+        let end = end.filter(|end| *end <= bytes.len()).ok_or(BadHeader::Short)?;
+        let archive: Archived<ArchivedArchive> =
+            Archived::new(bytes.slice(HEADER_SIZE..end)).map_err(|_| BadHeader::Numbers)?;
+        let runs: Vec<Run> = archive.get().runs.iter().map(ArchivedRun::read).collect();
+        let entry_count = archive.get().entries.len() as u64;
+        let within =
+            runs.iter().all(|run| u64::from(run.start) + u64::from(run.count) <= entry_count);
+        if u64::from(runs_crc(&runs)) != crc || runs.len() as u64 != run_count || !within {
+            return Err(BadHeader::Checksum);
+        }
+        let checked = (0..runs.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Ok(SegmentIndex { archive, checked, size: size + HEADER_SIZE as u64 })
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many runs it has.
+    pub fn run_count(&self) -> usize {
+        self.archive.get().runs.len()
+    }
+
+    /// Run `number`, which has to be below [`SegmentIndex::run_count`].
+    pub fn run(&self, number: usize) -> Run {
+        self.archive.get().runs[number].read()
+    }
+
+    /// The entries of run `number`, in the order of their messages' numbers. The first look at a run
+    /// checks its checksum; `None` when it does not match.
+    pub(crate) fn entries(&self, number: usize) -> Option<&[ArchivedEntry]> {
+        let run = &self.archive.get().runs[number];
+        let start = run.start.to_native() as usize;
+        let entries = &self.archive.get().entries[start..start + run.count.to_native() as usize];
+        let (word, bit) = (&self.checked[number / 64], 1u64 << (number % 64));
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            let mut crc = crc32fast::Hasher::new();
+            for entry in entries {
+                crc.update(&entry.read().le_bytes());
+            }
+            if crc.finalize() != run.crc.to_native() {
+                return None;
+            }
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        Some(entries)
+    }
+}
+
+impl ArchivedRun {
+    fn read(&self) -> Run {
+        Run {
+            queue: self.queue.to_native(),
+            first_seq: self.first_seq.to_native(),
+            last_seq: self.last_seq.to_native(),
+            due_ms: self.due_ms.to_native(),
+            cost: self.cost.to_native(),
+            start: self.start.to_native(),
+            count: self.count.to_native(),
+            crc: self.crc.to_native(),
+            reserved: self.reserved.to_native(),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The log: checksummed frames in segments, appended to at one end. Knows neither queues nor claims.
+
+pub(crate) mod commit;
+pub mod frame;
+pub mod record;
+pub mod scan;
+pub mod segment;
+pub(crate) mod watermark;

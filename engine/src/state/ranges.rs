@@ -1,0 +1,496 @@
+//! Where a queue's messages lie, and which of them live: ranges, one for each segment that holds
+//! some, in the order of their numbers. Knows neither claims nor bodies.
+//!
+//! * A range of a segment that is still being appended to keeps its entries on the heap; one of an
+//!   indexed segment looks at the index's run through the map, and keeps only what it must: where to
+//!   look, and a bit for each message once one has died.
+//! * Numbers in a range grow with the entries; they have gaps only where compaction left some.
+
+use crate::domain::Seq;
+use crate::error::{Error, Result};
+use crate::files::format;
+use crate::files::segment_index::{ArchivedEntry, Entry, Run};
+use crate::log::segment::Segment;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A queue's messages in one segment.
+#[derive(Debug)]
+pub(crate) struct Range {
+    pub(crate) segment: Arc<Segment>,
+    first_seq: u64,
+    /// No living message here expires before.
+    pub(crate) due_ms: u64,
+    /// The entries, until the segment has its index.
+    #[allow(clippy::box_collection, reason = "one word instead of three, in each of a million")]
+    heap: Option<Box<Vec<Entry>>>,
+    /// One bit an entry, set when it is dead; entries beyond its end live.
+    dead: Vec<u64>,
+    live: u32,
+    /// The run in the segment's index.
+    run: u32,
+}
+
+/// A message found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) seq: Seq,
+    pub(crate) entry: Entry,
+    range: usize,
+    ordinal: usize,
+}
+
+/// A range's entries, wherever they are.
+enum Entries<'a> {
+    Heap(&'a [Entry]),
+    Mapped(&'a [ArchivedEntry]),
+}
+
+impl Entries<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Entries::Heap(entries) => entries.len(),
+            Entries::Mapped(entries) => entries.len(),
+        }
+    }
+
+    fn get(&self, ordinal: usize) -> Entry {
+        match self {
+            Entries::Heap(entries) => entries[ordinal],
+            Entries::Mapped(entries) => entries[ordinal].read(),
+        }
+    }
+
+    fn seq_delta(&self, ordinal: usize) -> u32 {
+        match self {
+            Entries::Heap(entries) => entries[ordinal].seq_delta,
+            Entries::Mapped(entries) => entries[ordinal].seq_delta.to_native(),
+        }
+    }
+
+    /// The first entry whose delta is not below `delta`.
+    fn ordinal_from(&self, delta: u64) -> usize {
+        let count = self.len();
+        // Nearly always dense: the delta is the place.
+        let guess = usize::try_from(delta).unwrap_or(usize::MAX);
+        if guess < count && u64::from(self.seq_delta(guess)) == delta {
+            return guess;
+        }
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if u64::from(self.seq_delta(middle)) < delta {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+impl Range {
+    /// A range of an indexed segment, all of it living, not counted at the segment yet.
+    pub(crate) fn mapped(segment: Arc<Segment>, run_number: usize, run: &Run) -> Range {
+        Range {
+            segment,
+            first_seq: run.first_seq,
+            due_ms: run.due_ms,
+            heap: None,
+            dead: Vec::new(),
+            live: run.count,
+            run: u32::try_from(run_number).expect("runs are numbered with 32 bits"),
+        }
+    }
+
+    /// The number of its first entry.
+    pub(crate) fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
+    /// How many of its messages live.
+    pub(crate) fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Its bits of the dead; entries beyond their end live.
+    pub(crate) fn dead_bits(&self) -> &[u64] {
+        &self.dead
+    }
+
+    fn entries(&self) -> Result<Entries<'_>> {
+        if let Some(heap) = &self.heap {
+            return Ok(Entries::Heap(heap));
+        }
+        let index = self.segment.index().expect("a range without entries has an index");
+        index.entries(self.run as usize).map(Entries::Mapped).ok_or_else(|| Error::Damaged {
+            file: format::index_path(&self.segment.path),
+            offset: 0,
+            what: format!("the entries of run {} do not match their checksum", self.run),
+            next_step: "stop the server, remove this one file and start: it is made again from the log",
+        })
+    }
+
+    fn is_dead(&self, ordinal: usize) -> bool {
+        self.dead.get(ordinal / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+    }
+
+    /// The next living entry at or behind `ordinal`.
+    fn next_live(&self, mut ordinal: usize, count: usize) -> Option<usize> {
+        while ordinal < count {
+            let Some(word) = self.dead.get(ordinal / 64) else { return Some(ordinal) };
+            let living = !word >> (ordinal % 64);
+            if living != 0 {
+                let next = ordinal + living.trailing_zeros() as usize;
+                return (next < count).then_some(next);
+            }
+            ordinal = (ordinal / 64 + 1) * 64;
+        }
+        None
+    }
+
+    /// The last living entry.
+    fn last_live(&self, count: usize) -> Option<usize> {
+        (0..count).rev().find(|ordinal| !self.is_dead(*ordinal))
+    }
+
+    /// Sets the bit; whether the entry lived.
+    fn kill(&mut self, ordinal: usize, entry: &Entry) -> bool {
+        if self.is_dead(ordinal) {
+            return false;
+        }
+        if self.dead.len() <= ordinal / 64 {
+            self.dead.resize(ordinal / 64 + 1, 0);
+        }
+        self.dead[ordinal / 64] |= 1 << (ordinal % 64);
+        self.live -= 1;
+        self.segment.count_live(-1, -(entry.cost() as i64));
+        true
+    }
+}
+
+/// All ranges of a queue.
+#[derive(Debug, Default)]
+pub(crate) struct Ranges {
+    list: VecDeque<Range>,
+    live: u64,
+    /// Some range may be empty.
+    has_empty: bool,
+}
+
+impl Ranges {
+    /// How many messages live.
+    pub(crate) fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// The ranges, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Range> {
+        self.list.iter()
+    }
+
+    /// No message expires before, unless its life was extended.
+    pub(crate) fn due_ms(&self) -> u64 {
+        self.list.iter().map(|range| range.due_ms).min().unwrap_or(u64::MAX)
+    }
+
+    /// Adds a message that was just appended, or is read again at the start.
+    pub(crate) fn push(&mut self, segment: &Arc<Segment>, seq: Seq, entry: Entry) {
+        let fits = self.list.back().is_some_and(|range| {
+            range.segment.number() == segment.number()
+                && range.heap.is_some()
+                && seq.0 - range.first_seq <= u64::from(u32::MAX)
+        });
+        if !fits {
+            self.push_range(Range {
+                segment: segment.clone(),
+                first_seq: seq.0,
+                due_ms: u64::MAX,
+                heap: Some(Box::new(Vec::with_capacity(1))),
+                dead: Vec::new(),
+                live: 0,
+                run: 0,
+            });
+        }
+        let range = self.list.back_mut().expect("one was just added");
+        let delta = u32::try_from(seq.0 - range.first_seq).expect("checked above");
+        range.due_ms = range.due_ms.min(entry.expires_ms());
+        let heap = range.heap.as_mut().expect("checked above");
+        heap.push(Entry { seq_delta: delta, ..entry });
+        range.live += 1;
+        self.live += 1;
+        segment.count_live(1, entry.cost() as i64);
+    }
+
+    fn push_range(&mut self, range: Range) {
+        if self.list.capacity() == 0 {
+            // Most queues of many are small: room for one, not the usual four.
+            self.list.reserve_exact(1);
+        }
+        self.list.push_back(range);
+    }
+
+    /// Adds a range of an indexed segment, behind all others, with what is known of its dead.
+    pub(crate) fn push_mapped(&mut self, mut range: Range, dead: &[u64]) -> Result<()> {
+        range.count_all();
+        if !dead.is_empty() {
+            let entries = range.entries()?;
+            let count = entries.len();
+            let killed: Vec<(usize, Entry)> = (0..count)
+                .filter(|ordinal| {
+                    dead.get(ordinal / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+                })
+                .map(|ordinal| (ordinal, entries.get(ordinal)))
+                .collect();
+            for (ordinal, entry) in killed {
+                range.kill(ordinal, &entry);
+            }
+        }
+        if range.live > 0 {
+            self.live += u64::from(range.live);
+            self.push_range(range);
+        }
+        Ok(())
+    }
+
+    /// The living message with this number.
+    pub(crate) fn find(&self, seq: Seq) -> Result<Option<Found>> {
+        let after = self.list.partition_point(|range| range.first_seq <= seq.0);
+        let Some(number) = after.checked_sub(1) else { return Ok(None) };
+        let range = &self.list[number];
+        let entries = range.entries()?;
+        let delta = seq.0 - range.first_seq;
+        let ordinal = entries.ordinal_from(delta);
+        let is_it = ordinal < entries.len() && u64::from(entries.seq_delta(ordinal)) == delta;
+        if !is_it || range.is_dead(ordinal) {
+            return Ok(None);
+        }
+        Ok(Some(Found { seq, entry: entries.get(ordinal), range: number, ordinal }))
+    }
+
+    /// Visits living messages from number `from` on, in order, until `visit` says stop.
+    pub(crate) fn walk(&self, from: Seq, mut visit: impl FnMut(Found) -> Walk) -> Result<()> {
+        let after = self.list.partition_point(|range| range.first_seq <= from.0);
+        for number in after.saturating_sub(1)..self.list.len() {
+            let range = &self.list[number];
+            if range.live == 0 {
+                continue;
+            }
+            let entries = range.entries()?;
+            let count = entries.len();
+            let delta = from.0.saturating_sub(range.first_seq);
+            let mut at = if delta == 0 { 0 } else { entries.ordinal_from(delta) };
+            while let Some(ordinal) = range.next_live(at, count) {
+                let entry = entries.get(ordinal);
+                let seq = Seq(range.first_seq + u64::from(entry.seq_delta));
+                let found = Found { seq, entry, range: number, ordinal };
+                if let Walk::Stop = visit(found) {
+                    return Ok(());
+                }
+                at = ordinal + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest living message.
+    pub(crate) fn last(&self) -> Result<Option<Found>> {
+        for (number, range) in self.list.iter().enumerate().rev() {
+            if range.live == 0 {
+                continue;
+            }
+            let entries = range.entries()?;
+            if let Some(ordinal) = range.last_live(entries.len()) {
+                let entry = entries.get(ordinal);
+                let seq = Seq(range.first_seq + u64::from(entry.seq_delta));
+                return Ok(Some(Found { seq, entry, range: number, ordinal }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Kills a message that was found; nothing may have changed in between. Whether it lived.
+    pub(crate) fn kill(&mut self, found: &Found) -> bool {
+        let range = &mut self.list[found.range];
+        let killed = range.kill(found.ordinal, &found.entry);
+        self.has_empty |= range.live == 0;
+        self.live -= u64::from(killed);
+        killed
+    }
+
+    /// The segment of a message that was found.
+    pub(crate) fn segment(&self, found: &Found) -> &Arc<Segment> {
+        &self.list[found.range].segment
+    }
+
+    /// The ranges in which something may be due by `cutoff_ms`.
+    pub(crate) fn due_by(&self, cutoff_ms: u64) -> Vec<usize> {
+        let is_due = |range: &Range| range.due_ms <= cutoff_ms && range.live > 0;
+        (0..self.list.len()).filter(|number| is_due(&self.list[*number])).collect()
+    }
+
+    /// The living messages of one range, collected.
+    pub(crate) fn living_of(
+        &self,
+        number: usize,
+        mut wanted: impl FnMut(Seq, &Entry) -> bool,
+    ) -> Result<Vec<Found>> {
+        let range = &self.list[number];
+        let entries = range.entries()?;
+        let mut living = Vec::new();
+        let mut at = 0;
+        while let Some(ordinal) = range.next_live(at, entries.len()) {
+            let entry = entries.get(ordinal);
+            let seq = Seq(range.first_seq + u64::from(entry.seq_delta));
+            if wanted(seq, &entry) {
+                living.push(Found { seq, entry, range: number, ordinal });
+            }
+            at = ordinal + 1;
+        }
+        Ok(living)
+    }
+
+    /// Says when the next message of a range is due.
+    pub(crate) fn set_due(&mut self, number: usize, due_ms: u64) {
+        self.list[number].due_ms = due_ms;
+    }
+
+    /// Drops ranges in which nothing lives, but for those still being appended to.
+    pub(crate) fn drop_empty(&mut self) {
+        if !std::mem::take(&mut self.has_empty) {
+            return;
+        }
+        self.list.retain(|range| range.live > 0 || range.segment.sealed_end().is_none());
+    }
+
+    /// Puts `run` of a new index in the place of all ranges of segments `first..=last`. What died
+    /// there since the index was made is dead in it. Returns whether anything of it lives.
+    pub(crate) fn replace(
+        &mut self,
+        numbers: std::ops::RangeInclusive<u64>,
+        segment: &Arc<Segment>,
+        run_number: usize,
+    ) -> Result<bool> {
+        let index = segment.index().expect("the new segment has its index");
+        let run = index.run(run_number);
+        let within = |range: &Range| {
+            numbers.contains(&range.segment.number()) && range.first_seq <= run.last_seq
+        };
+        let Some(place) = self.list.iter().position(within) else { return Ok(false) };
+        let mut new = Range::mapped(segment.clone(), run_number, &run);
+        // The usual case, a segment that just got its index: the same entries in the same places,
+        // counted already.
+        let old = &mut self.list[place];
+        let heap_count = old.heap.as_ref().map(|heap| heap.len());
+        if old.first_seq == run.first_seq && heap_count == Some(run.count as usize) {
+            new.dead = std::mem::take(&mut old.dead);
+            new.live = old.live;
+            new.due_ms = old.due_ms;
+            if new.live == 0 {
+                self.list.remove(place);
+            } else {
+                self.list[place] = new;
+            }
+        } else {
+            new.count_all();
+            self.carry_over(&numbers, place, new)?;
+        }
+        Ok(true)
+    }
+
+    /// The general case of [`Ranges::replace`]: entry by entry.
+    fn carry_over(
+        &mut self,
+        numbers: &std::ops::RangeInclusive<u64>,
+        place: usize,
+        mut new: Range,
+    ) -> Result<()> {
+        let mut dead = Vec::new();
+        let entries = new.entries()?;
+        for ordinal in 0..entries.len() {
+            let seq = Seq(new.first_seq + u64::from(entries.seq_delta(ordinal)));
+            let lives = self
+                .find(seq)?
+                .is_some_and(|found| numbers.contains(&self.segment(&found).number()));
+            if !lives {
+                dead.push((ordinal, entries.get(ordinal)));
+            }
+        }
+        for (ordinal, entry) in dead {
+            new.kill(ordinal, &entry);
+        }
+        let last_seq = {
+            let entries = new.entries()?;
+            new.first_seq + u64::from(entries.seq_delta(entries.len() - 1))
+        };
+        let mut gone = 0u64;
+        let mut kept = VecDeque::with_capacity(self.list.len());
+        let mut new = Some(new);
+        for (number, range) in std::mem::take(&mut self.list).into_iter().enumerate() {
+            let replaced = numbers.contains(&range.segment.number()) && range.first_seq <= last_seq;
+            if number == place {
+                let new = new.take().expect("one place");
+                self.live += u64::from(new.live);
+                if new.live > 0 {
+                    kept.push_back(new);
+                }
+            }
+            if replaced {
+                gone += u64::from(range.live);
+                let cost = range.live_cost()?;
+                range.segment.count_live(-i64::from(range.live), -cost);
+            } else {
+                kept.push_back(range);
+            }
+        }
+        self.live -= gone;
+        self.list = kept;
+        Ok(())
+    }
+
+    /// Takes all messages away, as when the queue goes. Returns how many lived.
+    pub(crate) fn clear(&mut self) -> u64 {
+        for range in &self.list {
+            // An index that cannot be read leaves its segment's count too high: space is kept, and
+            // nothing is lost.
+            if let Ok(cost) = range.live_cost() {
+                range.segment.count_live(-i64::from(range.live), -cost);
+            }
+        }
+        self.list.clear();
+        std::mem::take(&mut self.live)
+    }
+}
+
+impl Range {
+    /// Counts all entries of a mapped range as living at its segment.
+    fn count_all(&self) {
+        let index = self.segment.index().expect("a mapped range has an index");
+        let run = index.run(self.run as usize);
+        self.segment.count_live(i64::from(run.count), run.cost as i64);
+    }
+
+    /// What its living messages cost.
+    fn live_cost(&self) -> Result<i64> {
+        if self.heap.is_none() && self.dead.is_empty() {
+            let index = self.segment.index().expect("a range without entries has an index");
+            return Ok(index.run(self.run as usize).cost as i64);
+        }
+        let entries = self.entries()?;
+        let mut cost = 0;
+        let mut at = 0;
+        while let Some(ordinal) = self.next_live(at, entries.len()) {
+            cost += entries.get(ordinal).cost() as i64;
+            at = ordinal + 1;
+        }
+        Ok(cost)
+    }
+}
+
+/// Whether a walk goes on.
+pub(crate) enum Walk {
+    /// Visit the next one.
+    On,
+    /// Enough.
+    Stop,
+}

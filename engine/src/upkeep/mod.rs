@@ -1,0 +1,119 @@
+//! The work that nobody asked for by name: two background threads, and opening.
+//!
+//! * `marconi-prepare` keeps the log in segments: makes the next one ready, indexes the full ones.
+//!   Writers wait for it, so it does nothing else.
+//! * `marconi-upkeep` notices what expired, writes checkpoints, gives space back, watches the disk.
+
+pub(crate) mod checkpoint;
+pub(crate) mod compact;
+pub(crate) mod recover;
+pub(crate) mod segments;
+mod sweep;
+
+use crate::core::Core;
+use crate::error::Result;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The background threads.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Upkeep {
+    pub(crate) fn start(core: &Arc<Core>) -> Upkeep {
+        let prepare = spawn("marconi-prepare", core, (), |core, ()| segments::round(core));
+        let upkeep = spawn("marconi-upkeep", core, Rounds::default(), |core, job| job.round(core));
+        Upkeep { threads: vec![prepare, upkeep] }
+    }
+
+    /// Ends both, after the work in hand.
+    pub(crate) fn stop(self, core: &Core) {
+        core.closing.store(true, Ordering::Release);
+        core.wake_upkeep();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                core.log.watermarks().fail("a background thread panicked");
+            }
+        }
+    }
+}
+
+fn spawn<J: Send + 'static>(
+    name: &str,
+    core: &Arc<Core>,
+    mut job: J,
+    round: impl Fn(&Core, &mut J) -> Result<()> + Send + 'static,
+) -> JoinHandle<()> {
+    let core = core.clone();
+    let work = move || {
+        /// A panic here must not go unnoticed: without upkeep the engine would fill the disk.
+        struct OnPanic(Arc<Core>);
+        impl Drop for OnPanic {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.log.watermarks().fail("a background thread panicked");
+                }
+            }
+        }
+        let guard = OnPanic(core);
+        let pause = Duration::from_millis(guard.0.config.upkeep_interval_ms);
+        let mut heard = 0;
+        let mut complained = None;
+        while !guard.0.is_closing() {
+            match round(&guard.0, &mut job) {
+                Ok(()) => complained = None,
+                // Said once, not every round.
+                Err(error) => {
+                    let text = error.to_string();
+                    if complained.as_ref() != Some(&text) {
+                        tracing::warn!(error = %text, "upkeep could not finish its round");
+                        complained = Some(text);
+                    }
+                }
+            }
+            heard = guard.0.pause(heard, pause);
+        }
+    };
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .expect("a thread can be started while the engine opens")
+}
+
+/// The rounds of `marconi-upkeep`.
+#[derive(Debug, Default)]
+struct Rounds {
+    sweep: sweep::Sweep,
+    checkpoints: checkpoint::Schedule,
+}
+
+impl Rounds {
+    fn round(&mut self, core: &Core) -> Result<()> {
+        watch_disk(core);
+        self.sweep.round(core)?;
+        if self.checkpoints.is_due(core) {
+            checkpoint::write(core, false)?;
+        }
+        compact::round(core)?;
+        Ok(())
+    }
+}
+
+/// Stops posting when the disk has less free than the reserve, and resumes when it has more again.
+fn watch_disk(core: &Core) {
+    let reserve = core.config.disk_reserve_bytes;
+    // A disk that cannot say has room until a write fails.
+    let free = core.env.disk.free_bytes(&core.config.folder).unwrap_or(u64::MAX);
+    let stopped = core.log.is_posting_stopped();
+    if !stopped && free < reserve {
+        tracing::warn!(free, reserve, "the disk is nearly full: posting stops until there is room");
+        core.log.stop_posting(true);
+    } else if stopped && free >= reserve && core.log.wants_next().is_none() {
+        tracing::info!(free, "the disk has room again: posting resumes");
+        core.log.stop_posting(false);
+    }
+}

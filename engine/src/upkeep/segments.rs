@@ -1,0 +1,107 @@
+//! Makes the next segment ready, and turns full ones into indexed ones.
+
+use crate::core::Core;
+use crate::domain::{Lsn, QueueId};
+use crate::env::Disk;
+use crate::error::{Error, Result};
+use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::files::segment_index::{self, SegmentIndex};
+use crate::log::scan::Scanner;
+use crate::log::segment::Segment;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Emptied files that are kept for reuse.
+pub(crate) const SPARES_MAX: usize = 2;
+
+/// The work of `marconi-prepare`: readies the next segment, if the log wants one, and indexes those
+/// that are full.
+pub(crate) fn round(core: &Core) -> Result<()> {
+    let next = make_next(core);
+    if next.as_ref().is_err_and(Error::is_out_of_space) {
+        core.log.stop_posting(true);
+    }
+    // Full segments are indexed in any case: it frees memory, and later disk.
+    seal_all(core)?;
+    next
+}
+
+fn make_next(core: &Core) -> Result<()> {
+    let Some((number, base)) = core.log.wants_next() else { return Ok(()) };
+    let segment = create(core, number, base)?;
+    core.log.set_next(Arc::new(segment));
+    Ok(())
+}
+
+/// Makes an empty segment, out of a spare file where there is one.
+pub(crate) fn create(core: &Core, number: u64, base: Lsn) -> Result<Segment> {
+    let size = core.config.segment_size_bytes;
+    let header = SegmentHeader {
+        engine_id: core.engine_id,
+        number,
+        last_number: number,
+        generation: 0,
+        base,
+        span: size - SEGMENT_HEADER_SIZE,
+        created_ms: core.now_ms(),
+        after_checkpoint: 0,
+    };
+    let disk = &*core.env.disk;
+    let folder = core.log_folder();
+    let spare = core.spares.lock().expect("no code panics while it holds the spares").pop();
+    let prepared: PathBuf = match spare {
+        Some(path) => path,
+        None => Segment::prepare(disk, &folder, size, spare_ticket(core))?,
+    };
+    Segment::start(disk, &folder, &prepared, header)
+}
+
+/// A number for the name of a spare file.
+pub(crate) fn spare_ticket(core: &Core) -> u64 {
+    core.spare_ticket.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Indexes every segment that is full and durable.
+pub(crate) fn seal_all(core: &Core) -> Result<()> {
+    for segment in core.log.take_sealed() {
+        core.segments().insert(segment.number(), segment);
+    }
+    let waiting: Vec<Arc<Segment>> =
+        core.segments().values().filter(|segment| segment.index().is_none()).cloned().collect();
+    for segment in waiting {
+        index(core, &segment)?;
+    }
+    Ok(())
+}
+
+/// Makes a segment's index and lets the queues look into it instead of at their own entries.
+fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
+    let index = make_index(&*core.env.disk, segment, core.engine_id)?;
+    let runs: Vec<(usize, QueueId)> =
+        (0..index.run_count()).map(|number| (number, QueueId(index.run(number).queue))).collect();
+    segment.set_index(index);
+    let numbers = segment.number()..=segment.header.last_number;
+    for (run, queue) in runs {
+        let replaced =
+            core.state.with_id(queue, |queue| queue.ranges.replace(numbers.clone(), segment, run));
+        replaced.transpose()?;
+    }
+    Ok(())
+}
+
+/// Opens a segment's index, making it from the frames where it is not there or not whole.
+pub(crate) fn make_index(
+    disk: &dyn Disk,
+    segment: &Segment,
+    engine_id: u128,
+) -> Result<SegmentIndex> {
+    if let Some(index) = SegmentIndex::open(disk, &segment.path) {
+        return Ok(index);
+    }
+    let mut scanner = Scanner::new(segment);
+    let builder = segment_index::build(&mut scanner, engine_id)?;
+    segment_index::write(disk, &segment.path, builder)?;
+    SegmentIndex::open(disk, &segment.path)
+        .ok_or_else(|| scanner.damaged(0, "the index just written cannot be read".to_owned()))
+}

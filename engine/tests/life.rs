@@ -1,0 +1,182 @@
+//! The engine's life over real files: what is there after a restart, after a crash, after compaction.
+
+use marconi_engine::env::{Environment, ManualClock, OsDisk};
+use marconi_engine::{
+    Claim, ClientId, Config, Durability, Engine, Error, ListFilter, Message, NewMessage, QueueKey,
+};
+use std::path::Path;
+use std::sync::Arc;
+
+const POSTER: ClientId = ClientId(7);
+
+struct World {
+    folder: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().expect("a folder");
+        World { folder, clock: Arc::new(ManualClock::new(1_700_000_000_000)) }
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            segment_size_bytes: 1 << 20,
+            checkpoint_interval_bytes: 1 << 20,
+            disk_reserve_bytes: 0,
+            upkeep_interval_ms: 5,
+            ..Config::new(self.folder.path().join("data"))
+        }
+    }
+
+    fn open(&self) -> Engine {
+        self.try_open(self.config()).expect("it opens")
+    }
+
+    fn try_open(&self, config: Config) -> Result<Engine, Error> {
+        let disk = Arc::new(OsDisk);
+        Engine::open_in(config, Environment { disk, clock: self.clock.clone() })
+    }
+}
+
+fn queue() -> QueueKey {
+    QueueKey::new(Some("p"), "jobs").expect("short")
+}
+
+fn post(engine: &Engine, bodies: &[String]) {
+    let new: Vec<NewMessage<'_>> =
+        bodies.iter().map(|body| NewMessage { ttl_s: 3600, body: body.as_bytes() }).collect();
+    engine.post(&queue(), POSTER, &new, None).expect("posts").wait().expect("durable");
+}
+
+fn bodies(messages: &[Message]) -> Vec<String> {
+    let text = |message: &Message| {
+        String::from_utf8(message.body().expect("whole").to_vec()).expect("text")
+    };
+    messages.iter().map(text).collect()
+}
+
+fn list_all(engine: &Engine) -> Vec<String> {
+    let filter = ListFilter { include_claimed: true, ..ListFilter::default() };
+    let page = engine.list(&queue(), None, usize::MAX, filter).expect("lists");
+    bodies(&page.wait().expect("durable").messages)
+}
+
+fn claim(engine: &Engine, limit: usize) -> Option<Claim> {
+    engine.claim(&queue(), 60, 60, limit, None).expect("claims").wait().expect("durable")
+}
+
+fn delete(engine: &Engine, claim: &Claim, message: &Message) {
+    let receipt = engine.delete(&queue(), message.id, Some(Some(claim.id)), None);
+    receipt.expect("deletes").wait().expect("durable");
+}
+
+fn numbered(range: std::ops::Range<u32>, size: usize) -> Vec<String> {
+    range.map(|n| format!("{n:0size$}")).collect()
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_crash_and_after_a_close() {
+    let world = World::new();
+    for ending in [Engine::crash as fn(&Engine), |engine| engine.close().expect("closes")] {
+        let engine = world.open();
+        engine.remove_queue(&queue(), None).expect("removes").wait().expect("durable");
+        engine.create_queue(&queue(), Some(Durability::Group)).expect("makes").wait().expect("ok");
+        engine.set_metadata(&queue(), b"{}", None).expect("sets").wait().expect("ok");
+        post(&engine, &numbered(0..10, 10));
+        let held = claim(&engine, 3).expect("three wait");
+        assert_eq!(bodies(&held.messages), numbered(0..3, 10));
+        delete(&engine, &held, &held.messages[1]);
+        ending(&engine);
+        drop(engine);
+
+        let engine = world.open();
+        let expected: Vec<String> =
+            numbered(0..10, 10).into_iter().filter(|body| !body.ends_with('1')).collect();
+        assert_eq!(list_all(&engine), expected);
+        let info = engine.queue(&queue()).expect("is there").wait().expect("durable");
+        assert_eq!((&info.metadata[..], info.floor), (&b"{}"[..], Some(Durability::Group)));
+        let again = engine.claim_get(&queue(), held.id).expect("lives").wait().expect("durable");
+        assert_eq!(again.messages.len(), 2);
+        // New ids are never old ones.
+        post(&engine, &numbered(10..11, 10));
+        let stats = engine.stats(&queue()).expect("counts").wait().expect("durable");
+        assert_eq!((stats.free, stats.claimed), (8, 2));
+        let next = claim(&engine, 1).expect("free ones wait");
+        assert!(next.id > held.id);
+        drop(engine);
+    }
+}
+
+#[test]
+fn ten_segments_are_sealed_compacted_and_read_again() {
+    let world = World::new();
+    let engine = world.open();
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
+    for start in (0..10_000).step_by(100) {
+        post(&engine, &numbered(start..start + 100, 1000));
+    }
+    let mut kept = Vec::new();
+    let mut n = 0;
+    while let Some(held) = claim(&engine, 500) {
+        let (die, live): (Vec<_>, Vec<_>) =
+            held.messages.iter().enumerate().partition(|(place, _)| (n + place) % 10 != 0);
+        n += held.messages.len();
+        kept.extend(live.iter().flat_map(|(_, one)| bodies(std::slice::from_ref(one))));
+        let ids: Vec<_> = die.iter().map(|(_, message)| message.id).collect();
+        engine.delete_many(&queue(), &ids, None).expect("deletes").wait().expect("durable");
+    }
+    assert_eq!(kept.len(), 1000);
+    assert_eq!(list_all(&engine), kept);
+    engine.compact().expect("compacts");
+    assert_eq!(list_all(&engine), kept);
+    let metrics = engine.metrics();
+    assert!(metrics.segments.iter().any(|segment| segment.generation > 0), "{metrics:?}");
+    let sealed: u64 = metrics.segments.iter().map(|segment| segment.disk_size).sum();
+    assert!(sealed < 7 << 20, "{sealed}");
+    for ending in [Engine::crash as fn(&Engine), |engine| engine.close().expect("closes")] {
+        let engine = world.try_open(world.config());
+        assert!(matches!(engine, Err(Error::Folder { .. })), "the folder is in use");
+        let _ = ending;
+    }
+    engine.crash();
+    drop(engine);
+    let engine = world.open();
+    assert_eq!(list_all(&engine), kept);
+    engine.close().expect("closes");
+    drop(engine);
+    let engine = world.open();
+    assert!(engine.recovery().was_clean, "{:?}", engine.recovery());
+    assert_eq!(list_all(&engine), kept);
+    assert_eq!(engine.metrics().live_messages, 1000);
+}
+
+#[test]
+fn what_is_used_up_gives_its_space_back() {
+    let world = World::new();
+    let engine = world.open();
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
+    for round in 0..200 {
+        post(&engine, &numbered(round * 100..round * 100 + 100, 1000));
+        let held = claim(&engine, 100).expect("all wait");
+        let ids: Vec<_> = held.messages.iter().map(|message| message.id).collect();
+        drop(held);
+        engine.delete_many(&queue(), &ids, None).expect("deletes").wait().expect("durable");
+    }
+    engine.compact().expect("compacts");
+    let metrics = engine.metrics();
+    assert_eq!(metrics.live_messages, 0);
+    assert!(metrics.segments.len() <= 3, "{:?}", metrics.segments);
+    assert!(folder_size(world.folder.path()) < 6 << 20);
+}
+
+fn folder_size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("entry"));
+    entries
+        .map(|entry| {
+            let meta = entry.metadata().expect("metadata");
+            if meta.is_dir() { folder_size(&entry.path()) } else { meta.len() }
+        })
+        .sum()
+}

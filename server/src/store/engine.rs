@@ -1,0 +1,200 @@
+//! The [`Store`] over our own engine: awaits receipts, reads bodies. Knows neither HTTP nor JSON.
+
+use super::{Claim, Message, NewMessage, Page, Store, Written};
+use bytes::Bytes;
+use marconi_engine::env::Environment;
+use marconi_engine::{
+    self as engine, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter,
+    Marker, MessageId, QueueEntry, QueueInfo, QueueKey, QueueStats, Receipt,
+};
+
+/// A [`Store`] over an [`Engine`] of this process.
+#[derive(Debug)]
+pub struct EngineStore(Engine);
+
+impl EngineStore {
+    /// Opens the engine's folder.
+    ///
+    /// # Errors
+    /// As [`Engine::open_in`].
+    pub fn open(config: Config, environment: Environment) -> Result<EngineStore, Error> {
+        Ok(EngineStore(Engine::open_in(config, environment)?))
+    }
+
+    /// The engine itself: its metrics, checkpoints, its end.
+    pub fn engine(&self) -> &Engine {
+        &self.0
+    }
+}
+
+async fn written<T>(receipt: Receipt<T>) -> Result<Written<T>, Error> {
+    let durability = receipt.durability();
+    Ok(Written { answer: receipt.await?, durability })
+}
+
+fn message(found: &engine::Message) -> Result<Message, Error> {
+    Ok(Message {
+        id: found.id,
+        ttl_s: found.ttl_s,
+        age_s: found.age_s,
+        body: found.body()?,
+        claim: found.claim,
+    })
+}
+
+fn messages(found: &[engine::Message]) -> Result<Vec<Message>, Error> {
+    found.iter().map(message).collect()
+}
+
+fn claim(found: &engine::Claim) -> Result<Claim, Error> {
+    Ok(Claim {
+        id: found.id,
+        ttl_s: found.ttl_s,
+        age_s: found.age_s,
+        messages: messages(&found.messages)?,
+    })
+}
+
+impl Store for EngineStore {
+    async fn create_queue(
+        &self,
+        key: &QueueKey,
+        floor: Option<Durability>,
+    ) -> Result<Written<Created>, Error> {
+        written(self.0.create_queue(key, floor)?).await
+    }
+
+    async fn queue(&self, key: &QueueKey) -> Result<QueueInfo, Error> {
+        self.0.queue(key)?.await
+    }
+
+    async fn set_metadata(
+        &self,
+        key: &QueueKey,
+        metadata: Bytes,
+        ask: Option<Durability>,
+    ) -> Result<Written<()>, Error> {
+        written(self.0.set_metadata(key, &metadata, ask)?).await
+    }
+
+    async fn remove_queue(
+        &self,
+        key: &QueueKey,
+        ask: Option<Durability>,
+    ) -> Result<Written<()>, Error> {
+        written(self.0.remove_queue(key, ask)?).await
+    }
+
+    async fn queues(
+        &self,
+        project: Option<&str>,
+        marker: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<QueueEntry>, Error> {
+        self.0.queues(project, marker, limit)
+    }
+
+    async fn stats(&self, key: &QueueKey) -> Result<QueueStats, Error> {
+        self.0.stats(key)?.await
+    }
+
+    async fn post(
+        &self,
+        key: &QueueKey,
+        client: ClientId,
+        messages: &[NewMessage],
+        ask: Option<Durability>,
+    ) -> Result<Written<Vec<MessageId>>, Error> {
+        let new = |message: &NewMessage| (message.ttl_s, message.body.clone());
+        let bodies: Vec<(u32, Bytes)> = messages.iter().map(new).collect();
+        let new: Vec<engine::NewMessage<'_>> =
+            bodies.iter().map(|(ttl_s, body)| engine::NewMessage { ttl_s: *ttl_s, body }).collect();
+        let receipt = self.0.post(key, client, &new, ask)?;
+        drop(new);
+        written(receipt).await
+    }
+
+    async fn list(
+        &self,
+        key: &QueueKey,
+        after: Option<Marker>,
+        limit: usize,
+        filter: ListFilter,
+    ) -> Result<Page, Error> {
+        let page = self.0.list(key, after, limit, filter)?.await?;
+        Ok(Page { messages: messages(&page.messages)?, next: page.next })
+    }
+
+    async fn get(&self, key: &QueueKey, ids: &[MessageId]) -> Result<Vec<Message>, Error> {
+        messages(&self.0.get(key, ids)?.await?)
+    }
+
+    async fn delete(
+        &self,
+        key: &QueueKey,
+        id: MessageId,
+        claim: Option<Option<ClaimId>>,
+        ask: Option<Durability>,
+    ) -> Result<Written<()>, Error> {
+        written(self.0.delete(key, id, claim, ask)?).await
+    }
+
+    async fn delete_many(
+        &self,
+        key: &QueueKey,
+        ids: &[MessageId],
+        ask: Option<Durability>,
+    ) -> Result<Written<()>, Error> {
+        written(self.0.delete_many(key, ids, ask)?).await
+    }
+
+    async fn claim(
+        &self,
+        key: &QueueKey,
+        ttl_s: u32,
+        grace_s: u32,
+        limit: usize,
+        ask: Option<Durability>,
+    ) -> Result<Written<Option<Claim>>, Error> {
+        let Written { answer, durability } =
+            written(self.0.claim(key, ttl_s, grace_s, limit, ask)?).await?;
+        let answer = answer.as_ref().map(claim).transpose()?;
+        Ok(Written { answer, durability })
+    }
+
+    async fn claim_get(&self, key: &QueueKey, id: ClaimId) -> Result<Claim, Error> {
+        claim(&self.0.claim_get(key, id)?.await?)
+    }
+
+    async fn renew(
+        &self,
+        key: &QueueKey,
+        id: ClaimId,
+        ttl_s: u32,
+        grace_s: u32,
+        ask: Option<Durability>,
+    ) -> Result<Written<()>, Error> {
+        written(self.0.renew(key, id, ttl_s, grace_s, ask)?).await
+    }
+
+    async fn release(
+        &self,
+        key: &QueueKey,
+        id: ClaimId,
+        ask: Option<Durability>,
+    ) -> Result<Written<()>, Error> {
+        written(self.0.release(key, id, ask)?).await
+    }
+
+    fn durability_of(&self, key: &QueueKey, ask: Option<Durability>) -> Durability {
+        self.0.durability_of(key, ask)
+    }
+
+    async fn health(&self) -> Result<(), Error> {
+        match self.0.health() {
+            // A full disk stops posting; the store still answers.
+            Err(Error::Full) => Ok(()),
+            health => health,
+        }
+    }
+}
