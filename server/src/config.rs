@@ -110,6 +110,9 @@ impl Config {
             let origin = settings.origin("tls_certificate_file");
             return Err(ConfigError::refused(origin, "this program was built without TLS"));
         }
+        if let Err(what) = crate::telemetry::filter(settings.text("log_level")) {
+            return Err(ConfigError::refused(settings.origin("log_level"), what));
+        }
         Ok(Config {
             listen: text("listen"),
             admin_listen,

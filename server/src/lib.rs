@@ -1,7 +1,16 @@
 //! The Marconi API over a [`store::Store`]: what `marconi-server` and the tests start.
-pub mod api;
-pub mod app;
 pub mod config;
+pub mod telemetry;
+
+pub mod app;
 pub mod http;
-pub mod shutdown;
+
+pub mod api;
+
 pub mod store;
+
+pub mod admin;
+pub mod metrics;
+pub mod reload;
+pub mod shutdown;
+pub mod signals;

@@ -174,6 +174,15 @@ impl Settings {
         }
     }
 
+    /// Takes over what can change while the server runs.
+    pub(crate) fn adopt(&mut self, new: &Settings) {
+        for ((spec, value), new) in OPTIONS.iter().zip(&mut self.values).zip(&new.values) {
+            if spec.reloads {
+                value.clone_from(new);
+            }
+        }
+    }
+
     fn read_file(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
         let at = |offset: usize| {
             let before = &text.as_bytes()[..offset.min(text.len())];

@@ -13,3 +13,16 @@ pub mod service;
 mod claims;
 mod messages;
 mod queues;
+
+use crate::app::App;
+use crate::store::Store;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+impl<S: Store> listen::Handler for App<S> {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        service::handle(self, request).await
+    }
+}

@@ -1,9 +1,10 @@
 //! The certificate and key of a listener, and their replacement while it runs.
 //! Knows nothing of sockets or of what is spoken inside.
 
+use crate::config::TlsFiles;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -11,35 +12,36 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate chain with its key, read from files and read again on demand.
 #[derive(Debug)]
-pub struct Tls {
-    certificate_file: PathBuf,
-    key_file: PathBuf,
-    config: RwLock<Arc<rustls::ServerConfig>>,
-}
+pub struct Tls(RwLock<Arc<rustls::ServerConfig>>);
 
 impl Tls {
-    /// Reads both files. Errors name the file and what is wrong with it.
-    pub fn load(certificate_file: PathBuf, key_file: PathBuf) -> io::Result<Tls> {
-        let config = RwLock::new(read(&certificate_file, &key_file)?);
-        Ok(Tls { certificate_file, key_file, config })
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn load(files: &TlsFiles) -> io::Result<Tls> {
+        Ok(Tls(RwLock::new(read(files)?)))
     }
 
-    /// Reads both files again: connections made from now on get what they hold. On an error all
-    /// stays as it was.
-    pub fn reload(&self) -> io::Result<()> {
-        let config = read(&self.certificate_file, &self.key_file)?;
-        *self.config.write().expect("nothing panics under this lock") = config;
+    /// Reads files again: connections made from now on are shown what they hold.
+    ///
+    /// # Errors
+    /// As [`Tls::load`]; all stays as it was then.
+    pub fn reload(&self, files: &TlsFiles) -> io::Result<()> {
+        let config = read(files)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
     }
 
     /// What shakes hands with the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        let config = self.config.read().expect("nothing panics under this lock");
+        let config = self.0.read().unwrap_or_else(PoisonError::into_inner);
         TlsAcceptor::from(Arc::clone(&config))
     }
 }
 
-fn read(certificate_file: &PathBuf, key_file: &PathBuf) -> io::Result<Arc<rustls::ServerConfig>> {
+fn read(files: &TlsFiles) -> io::Result<Arc<rustls::ServerConfig>> {
+    let TlsFiles { certificate_file, key_file } = files;
     let refuse = |file: &PathBuf, cause: &dyn std::fmt::Display| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}: {cause}", file.display()))
     };
