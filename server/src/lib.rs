@@ -1,4 +1,6 @@
 //! The Marconi API over a [`store::Store`]: what `marconi-server` and the tests start.
+pub mod run;
+
 pub mod config;
 pub mod telemetry;
 

@@ -2,6 +2,7 @@
 //! service: counts and times each, and has it logged. Knows neither the engine's counters nor who
 //! asks for the text.
 
+pub mod engine;
 pub mod process;
 
 use crate::app::{Observer, RequestDone};

@@ -24,6 +24,9 @@ impl LogLevel {
     }
 }
 
+/// Parts that are not ours, which log frames and headers: silent unless they are named.
+const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,rustls=warn,tokio=warn,mio=warn";
+
 /// Reads a filter: a level, or levels by part of the program, such as `info,marconi_server=debug`.
 ///
 /// # Errors
@@ -38,7 +41,9 @@ pub fn filter(text: &str) -> Result<EnvFilter, String> {
             return Err(format!("{word:?} is no level ({levels}) and no part=level"));
         }
     }
-    EnvFilter::try_new(directives.join(",")).map_err(|cause| cause.to_string())
+    // What comes later outranks what comes earlier.
+    EnvFilter::try_new(format!("{QUIET},{}", directives.join(",")))
+        .map_err(|cause| cause.to_string())
 }
 
 /// Starts logging to standard error, panics included. For programs: the log is one for the process.

@@ -1,0 +1,197 @@
+//! A run of the server, from a checked configuration to its end: store, app, listeners, drain.
+//! Knows the order, and no detail of any part.
+
+use crate::admin::{Admin, Care};
+use crate::app::App;
+use crate::config::{Config, Request, Settings};
+use crate::http::listen::{self, Drained, ListenOptions, ListenStats};
+#[cfg(feature = "tls")]
+use crate::http::tls::Tls;
+use crate::metrics::RequestMetrics;
+use crate::metrics::engine::EngineCollector;
+use crate::metrics::process::ProcessCollector;
+use crate::reload::Reload;
+use crate::shutdown::shutdown;
+use crate::signals;
+use crate::store::EngineStore;
+use crate::telemetry::LogLevel;
+use marconi_engine::env::Environment;
+use marconi_engine::{Error, RecoveryReport};
+use prometheus_client::registry::Registry;
+use std::sync::{Arc, RwLock};
+use tokio::net::TcpListener;
+
+/// Opens the store, serves until a signal says stop, drains, and closes the store.
+///
+/// # Errors
+/// In a line for the one who started the program.
+pub async fn run(
+    request: Request,
+    settings: Settings,
+    config: Config,
+    log_level: LogLevel,
+) -> Result<(), String> {
+    let Config { engine, limits, .. } = config.clone();
+    let store = blocking(move || EngineStore::open(engine, Environment::system())).await?;
+    let recovered = summary(store.engine().recovery());
+
+    let stats = Arc::new(ListenStats::default());
+    let requests = Arc::new(RequestMetrics::default());
+    let observer = Arc::clone(&requests);
+    let app = Arc::new(App::new(store, limits, observer));
+    let care = Arc::new(EngineCare { app: Arc::clone(&app), stats: Arc::clone(&stats) });
+
+    let options = listen_options(&config, stats)?;
+    let listener = bind("listen", &config.listen).await?;
+    let admin_listener = match &config.admin_listen {
+        Some(address) => Some(bind("admin_listen", address).await?),
+        None => None,
+    };
+
+    let settings = Arc::new(RwLock::new(settings));
+    let (stop, stopping) = shutdown();
+    let reload = Reload {
+        request,
+        settings: Arc::clone(&settings),
+        log_level: Some(log_level),
+        set_limits: {
+            let app = Arc::clone(&app);
+            Box::new(move |limits| app.set_limits(limits))
+        },
+        #[cfg(feature = "tls")]
+        tls: options.tls.clone(),
+    };
+    signals::listen(stop, move || reload.reload())
+        .map_err(|cause| format!("cannot listen for signals: {cause}"))?;
+    println!("{}", start_line(&config, &listener, admin_listener.as_ref(), &recovered));
+
+    // The admin API outlives the public one, to tell of its draining.
+    let (admin_stop, admin_stopping) = shutdown();
+    let admin = admin_listener.map(|listener| {
+        let admin = Arc::new(Admin::new(Arc::clone(&care), requests, settings, stopping.clone()));
+        let options = ListenOptions { connections_max: 64, ..ListenOptions::default() };
+        tokio::spawn(listen::serve(Arc::new(admin), listener, options, admin_stopping))
+    });
+
+    let drained = listen::serve(Arc::clone(&app), listener, options, stopping).await;
+    if let Drained::Cut(count) = drained {
+        tracing::warn!(count, "the time for draining is over; connections were cut");
+    }
+    // The store closes while admin connections end: neither waits for the other.
+    drop(admin_stop);
+    let closed = blocking(move || app.store().engine().close()).await;
+    if let Some(admin) = admin {
+        admin.abort();
+    }
+    closed.map_err(|cause| format!("closing the store: {cause}; nothing acknowledged is lost"))?;
+    tracing::info!("stopped in good order");
+    Ok(())
+}
+
+/// Calls what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(outcome) => outcome.map_err(|cause| cause.to_string()),
+        Err(_) => Err("a fault of this program; the log says more".to_owned()),
+    }
+}
+
+async fn bind(option: &str, address: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|cause| format!("cannot listen on {address} ({option}): {cause}"))
+}
+
+fn listen_options(config: &Config, stats: Arc<ListenStats>) -> Result<ListenOptions, String> {
+    let connections = config.connections;
+    #[cfg(feature = "tls")]
+    let tls = match &config.tls {
+        Some(files) => {
+            let tls = Tls::load(files).map_err(|cause| format!("cannot use TLS: {cause}"))?;
+            Some(Arc::new(tls))
+        }
+        None => None,
+    };
+    Ok(ListenOptions {
+        connections_max: connections.connections_max,
+        header_timeout: connections.header_timeout,
+        idle_timeout: connections.idle_timeout,
+        header_size_max_bytes: connections.header_size_max_bytes,
+        http2_streams_max: connections.http2_streams_max,
+        drain_timeout: connections.drain_timeout,
+        #[cfg(feature = "tls")]
+        tls,
+        stats,
+    })
+}
+
+/// What is printed once the server serves.
+fn start_line(
+    config: &Config,
+    listener: &TcpListener,
+    admin: Option<&TcpListener>,
+    recovered: &str,
+) -> String {
+    // The address in force: a port of 0 was replaced by a free one.
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_or_else(|cause| cause.to_string(), |address| address.to_string())
+    };
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let admin = admin.map_or("off".to_owned(), |admin| format!("http://{}", address(admin)));
+    format!(
+        "marconi-server {} serves {scheme}://{} (admin: {admin}) from {}: {recovered}",
+        env!("CARGO_PKG_VERSION"),
+        address(listener),
+        config.engine.folder.display(),
+    )
+}
+
+/// What opening the folder found, in half a line.
+fn summary(report: &RecoveryReport) -> String {
+    if report.is_new {
+        return "a new folder".to_owned();
+    }
+    let last = if report.was_clean { "a stop in good order" } else { "a crash" };
+    let mut text = format!(
+        "{} queues after {last}, {} bytes of log read again, {} ms",
+        report.queues, report.replayed_bytes, report.duration_ms
+    );
+    if report.torn_bytes > 0 {
+        text.push_str(&format!(", {} bytes of an unfinished write cut off", report.torn_bytes));
+    }
+    if let Some(why) = &report.fell_back {
+        text.push_str(&format!(", from an older checkpoint: {why}"));
+    }
+    text
+}
+
+/// The service as an operator cares for it.
+struct EngineCare {
+    app: Arc<App<EngineStore>>,
+    stats: Arc<ListenStats>,
+}
+
+impl Care for EngineCare {
+    fn health(&self) -> Result<(), Error> {
+        self.app.store().engine().health()
+    }
+
+    fn checkpoint(&self) -> Result<(), Error> {
+        self.app.store().engine().checkpoint()
+    }
+
+    fn compact(&self) -> Result<u64, Error> {
+        self.app.store().engine().compact()
+    }
+
+    fn register(self: Arc<Self>, registry: &mut Registry) {
+        let care = Arc::clone(&self);
+        let process =
+            ProcessCollector::new(Arc::clone(&self.stats), move || care.app.in_flight().get());
+        let engine = EngineCollector::new(move || self.app.store().engine().metrics());
+        registry.register_collector(Box::new(process));
+        registry.register_collector(Box::new(engine));
+    }
+}
