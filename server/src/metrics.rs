@@ -182,4 +182,23 @@ mod tests {
             assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
         }
     }
+
+    #[test]
+    fn the_page_for_operators_names_every_metric() {
+        let requests = RequestMetrics::default();
+        requests.request_done(&done("messages", "POST", 201));
+        let mut measured = Registry::with_prefix(PREFIX);
+        measured.register_collector(Box::new(engine::EngineCollector::new(engine::tests::sample)));
+        let process = process::ProcessCollector::new(Default::default(), || 0);
+        measured.register_collector(Box::new(process));
+        let text = text(&[requests.registry(), &measured]);
+        let page = include_str!("../../docs/operating.md");
+        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+        for name in names.filter_map(|line| line.split(' ').next()) {
+            let is_named = [name.to_owned(), format!("{name}_total")]
+                .iter()
+                .any(|name| page.contains(&format!("`{name}`")));
+            assert!(is_named, "docs/operating.md does not name {name}");
+        }
+    }
 }

@@ -88,25 +88,18 @@ impl Collector for EngineCollector {
         let commits = &engine.commit_frames;
         histogram(&mut show.0, "commit_frames", "Frames written at once.", None, commits, 1.0)?;
         let syncs = &engine.sync_us;
-        histogram(
-            &mut show.0,
-            "sync_duration",
-            "Time a sync of the log took.",
-            seconds,
-            syncs,
-            1e-6,
-        )
+        histogram(&mut show.0, "sync_duration", "Time a sync of the log took.", seconds, syncs, 1e6)
     }
 }
 
-/// Writes a histogram whose values are whole multiples of `scale`.
+/// Writes a histogram of whole values, of which `divisor` make one of the unit.
 fn histogram(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
     unit: Option<&Unit>,
     snapshot: &HistogramSnapshot,
-    scale: f64,
+    divisor: f64,
 ) -> fmt::Result {
     let last = snapshot.buckets.len() - 1;
     let buckets: Vec<(f64, u64)> = snapshot
@@ -115,12 +108,80 @@ fn histogram(
         .enumerate()
         .map(|(place, count)| {
             // Values are whole, so "below 2^n" is "at most 2^n - 1".
-            let most = ((1u64 << place) - 1) as f64 * scale;
-            (if place == last { f64::MAX } else { most }, *count)
+            let most = ((1u64 << place) - 1) as f64 / divisor;
+            (if place == last { f64::INFINITY } else { most }, *count)
         })
         .collect();
     let count = snapshot.buckets.iter().sum();
     encoder
         .encode_descriptor(name, help, unit, MetricType::Histogram)?
-        .encode_histogram::<NoLabelSet>(snapshot.sum as f64 * scale, count, &buckets, None)
+        .encode_histogram::<NoLabelSet>(snapshot.sum as f64 / divisor, count, &buckets, None)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use marconi_engine::{BUCKET_COUNT, SegmentMetrics};
+    use prometheus_client::registry::Registry;
+
+    /// A different number for each counter.
+    pub(in crate::metrics) fn sample() -> EngineMetrics {
+        let none = HistogramSnapshot { buckets: [0; BUCKET_COUNT], sum: 0 };
+        let mut syncs = none.clone();
+        // One sync took 600 microseconds, one longer than any bucket tells.
+        (syncs.buckets[10], syncs.buckets[BUCKET_COUNT - 1]) = (1, 1);
+        syncs.sum = 500_000_600;
+        let segment = |number| SegmentMetrics {
+            number,
+            generation: 0,
+            disk_size: 100,
+            live_cost: 25,
+            live_count: 1,
+        };
+        EngineMetrics {
+            queues: 1,
+            live_messages: 2,
+            claims: 3,
+            posted: 4,
+            claimed: 5,
+            deleted: 6,
+            expired: 7,
+            frames: 8,
+            log_bytes: 9,
+            compacted_bytes: 10,
+            checkpoints: 11,
+            checkpoint_age_ms: 1500,
+            replay_bytes: 12,
+            commit_frames: none,
+            sync_us: syncs,
+            segments: vec![segment(1), segment(2)],
+            waiting_bytes: 13,
+            recovery_ms: 14,
+            read_only: Some("EIO".to_owned()),
+            disk_full: false,
+        }
+    }
+
+    #[test]
+    fn counters_and_histograms_are_shown_in_their_units() {
+        let mut registry = Registry::with_prefix(crate::metrics::PREFIX);
+        registry.register_collector(Box::new(EngineCollector::new(sample)));
+        let text = crate::metrics::text(&[&registry]);
+        for line in [
+            "marconi_messages_live 2",
+            "marconi_messages_posted_total 4",
+            "marconi_log_appended_bytes_total 9",
+            "marconi_checkpoint_age_seconds 1.5",
+            "marconi_segments 2",
+            "marconi_segments_disk_bytes 200",
+            "marconi_segments_live_bytes 50",
+            "marconi_read_only 1",
+            "marconi_sync_duration_seconds_bucket{le=\"0.000511\"} 0",
+            "marconi_sync_duration_seconds_bucket{le=\"0.001023\"} 1",
+            "marconi_sync_duration_seconds_bucket{le=\"+Inf\"} 2",
+            "marconi_sync_duration_seconds_sum 500.0006",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+        }
+    }
 }
