@@ -29,7 +29,7 @@ struct Queue {
     id: QueueId,
     metadata: Bytes,
     floor: Option<Durability>,
-    posted_count: u64,
+    last_seq: Seq,
     messages: BTreeMap<Seq, Held>,
     claims: BTreeMap<ClaimId, HeldClaim>,
 }
@@ -144,7 +144,7 @@ impl Model {
             id: fresh,
             metadata: Bytes::new(),
             floor,
-            posted_count: 0,
+            last_seq: Seq(0),
             messages: BTreeMap::new(),
             claims: BTreeMap::new(),
         };
@@ -152,9 +152,32 @@ impl Model {
         Created::New
     }
 
-    /// Which queue bears this name now.
-    pub fn queue_id(&self, key: &QueueKey) -> Option<QueueId> {
-        self.queues.get(key).map(|queue| queue.id)
+    /// Knows a queue by another id from now on: for whoever learns it from the first post only.
+    pub fn adopt_id(&mut self, key: &QueueKey, id: QueueId) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.id = id;
+        }
+    }
+
+    /// Numbers on from behind `last` in this queue: for a store that skips numbers it may have given
+    /// out before a crash.
+    ///
+    /// # Panics
+    /// When a message has a larger number already.
+    pub fn skip_numbers(&mut self, key: &QueueKey, last: Seq) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            assert!(queue.last_seq <= last, "numbers are never reused");
+            queue.last_seq = last;
+        }
+    }
+
+    /// The last moment up to `now_ms` at which a message died or a claim ran out. A clock that is
+    /// put back behind it would bring back the dead, which nothing defines.
+    pub fn last_end_ms(&self, now_ms: u64) -> u64 {
+        let deaths = self.queues.values().flat_map(|queue| queue.messages.values());
+        let ends = self.queues.values().flat_map(|queue| queue.claims.values());
+        let ends = deaths.map(|held| held.expires_ms).chain(ends.map(|claim| claim.expires_ms));
+        ends.filter(|end_ms| *end_ms <= now_ms).max().unwrap_or(0)
     }
 
     /// What is kept with a queue.
@@ -224,8 +247,8 @@ impl Model {
         let queue = self.queues.get_mut(key).ok_or(Error::NoSuchQueue)?;
         let mut ids = Vec::new();
         for message in messages {
-            queue.posted_count += 1;
-            let seq = Seq(queue.posted_count);
+            queue.last_seq.0 += 1;
+            let seq = queue.last_seq;
             let held = Held {
                 by,
                 body: message.body.clone(),

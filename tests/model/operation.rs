@@ -1,0 +1,201 @@
+//! What may happen to a store, and how often: the operations a random sequence is made of. They
+//! name messages, claims and markers by where they stand among those seen so far, so that a
+//! sequence stays meaningful when it is shrunk. Runs nothing.
+
+use marconi_engine::Durability;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use std::fmt;
+
+/// One of the few queues that a sequence uses.
+pub(crate) type Name = usize;
+/// How many those are.
+pub(crate) const NAME_COUNT: usize = 3;
+
+/// One step.
+#[derive(Debug, Clone)]
+pub(crate) enum Operation {
+    Create { name: Name, floor: Option<Durability> },
+    Remove { name: Name },
+    SetMetadata { name: Name, size: usize },
+    Post { name: Name, by: u8, messages: Vec<(u32, usize)> },
+    List { name: Name, after: Option<Index>, limit: usize, not_by: Option<u8>, with_claimed: bool },
+    Get { name: Name, messages: Vec<Index> },
+    Delete { name: Name, message: Index, claim: NamedClaim },
+    DeleteMany { name: Name, messages: Vec<Index> },
+    Claim { name: Name, ttl_s: u32, grace_s: u32, limit: usize },
+    ClaimGet { name: Name, claim: Index },
+    Renew { name: Name, claim: Index, ttl_s: u32, grace_s: u32 },
+    Release { name: Name, claim: Index },
+    Stats { name: Name },
+    Queues { after: Option<Name>, limit: usize },
+    ClockOn { by_ms: u64 },
+    ClockBack { by_ms: u64 },
+    Checkpoint,
+    Compact,
+    Restart,
+    Crash,
+}
+
+/// The claim that a delete names.
+#[derive(Debug, Clone)]
+pub(crate) enum NamedClaim {
+    None,
+    Malformed,
+    /// The one that holds the message, where one does.
+    Holder,
+    Seen(Index),
+}
+
+/// What a sequence runs on.
+#[derive(Debug, Clone)]
+pub(crate) struct Sequence {
+    pub(crate) durability: Durability,
+    pub(crate) upkeep_interval_ms: u64,
+    pub(crate) operations: Vec<Operation>,
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in mode {}, upkeep every {} ms:", self.durability, self.upkeep_interval_ms)?;
+        for (step, operation) in self.operations.iter().enumerate() {
+            write!(f, "\n  {step}: {operation:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Any sequence. Each leaves some kinds of operations out, so that the others go further.
+pub(crate) fn sequence() -> impl Strategy<Value = Sequence> {
+    let survives_a_crash =
+        select(vec![Durability::Os, Durability::Interval, Durability::Group, Durability::Each]);
+    let weights = vec(prop_oneof![3 => Just(1), 1 => Just(0), 1 => Just(6)], KIND_COUNT);
+    let operations = weights.prop_flat_map(|weights| vec(operation(&weights), 1..60));
+    (survives_a_crash, select(vec![1, 200]), operations).prop_map(
+        |(durability, upkeep_interval_ms, operations)| Sequence {
+            durability,
+            upkeep_interval_ms,
+            operations,
+        },
+    )
+}
+
+const KIND_COUNT: usize = 20;
+
+fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
+    let name = || 0..NAME_COUNT;
+    let ttl_s = || prop_oneof![1..200_u32, Just(60), Just(1_209_600)];
+    let claim_ttl_s = || prop_oneof![1..150_u32, Just(60)];
+    let grace_s = || prop_oneof![Just(0), 1..150_u32];
+    let limit = || 1..21_usize;
+    let messages = || vec(any::<Index>(), 1..8);
+    let size = || prop_oneof![12 => 0..300_usize, 1 => 10_000..60_000_usize];
+    // Around the round numbers that lives are made of, and anywhere.
+    let by_ms = || prop_oneof![0..3_000_u64, 59_990..60_010_u64, 0..400_000_u64];
+    let floor = option::of(select(vec![Durability::Interval, Durability::Group]));
+    let claim = prop_oneof![
+        4 => Just(NamedClaim::None),
+        1 => Just(NamedClaim::Malformed),
+        4 => Just(NamedClaim::Holder),
+        3 => any::<Index>().prop_map(NamedClaim::Seen),
+    ];
+    let kinds: [(u32, BoxedStrategy<Operation>); KIND_COUNT] = [
+        (6, (name(), floor).prop_map(|(name, floor)| Operation::Create { name, floor }).boxed()),
+        (1, name().prop_map(|name| Operation::Remove { name }).boxed()),
+        (
+            2,
+            (name(), size()).prop_map(|(name, size)| Operation::SetMetadata { name, size }).boxed(),
+        ),
+        (
+            10,
+            (name(), 0..3_u8, vec((ttl_s(), size()), 1..6))
+                .prop_map(|(name, by, messages)| Operation::Post { name, by, messages })
+                .boxed(),
+        ),
+        (
+            5,
+            (name(), option::of(any::<Index>()), limit(), option::of(0..3_u8), any::<bool>())
+                .prop_map(|(name, after, limit, not_by, with_claimed)| Operation::List {
+                    name,
+                    after,
+                    limit,
+                    not_by,
+                    with_claimed,
+                })
+                .boxed(),
+        ),
+        (
+            3,
+            (name(), messages())
+                .prop_map(|(name, messages)| Operation::Get { name, messages })
+                .boxed(),
+        ),
+        (
+            7,
+            (name(), any::<Index>(), claim)
+                .prop_map(|(name, message, claim)| Operation::Delete { name, message, claim })
+                .boxed(),
+        ),
+        (
+            3,
+            (name(), messages())
+                .prop_map(|(name, messages)| Operation::DeleteMany { name, messages })
+                .boxed(),
+        ),
+        (
+            8,
+            (name(), claim_ttl_s(), grace_s(), limit())
+                .prop_map(|(name, ttl_s, grace_s, limit)| Operation::Claim {
+                    name,
+                    ttl_s,
+                    grace_s,
+                    limit,
+                })
+                .boxed(),
+        ),
+        (
+            3,
+            (name(), any::<Index>())
+                .prop_map(|(name, claim)| Operation::ClaimGet { name, claim })
+                .boxed(),
+        ),
+        (
+            4,
+            (name(), any::<Index>(), claim_ttl_s(), grace_s())
+                .prop_map(|(name, claim, ttl_s, grace_s)| Operation::Renew {
+                    name,
+                    claim,
+                    ttl_s,
+                    grace_s,
+                })
+                .boxed(),
+        ),
+        (
+            3,
+            (name(), any::<Index>())
+                .prop_map(|(name, claim)| Operation::Release { name, claim })
+                .boxed(),
+        ),
+        (3, name().prop_map(|name| Operation::Stats { name }).boxed()),
+        (
+            1,
+            (option::of(name()), limit())
+                .prop_map(|(after, limit)| Operation::Queues { after, limit })
+                .boxed(),
+        ),
+        (7, by_ms().prop_map(|by_ms| Operation::ClockOn { by_ms }).boxed()),
+        (2, by_ms().prop_map(|by_ms| Operation::ClockBack { by_ms }).boxed()),
+        (2, Just(Operation::Checkpoint).boxed()),
+        (2, Just(Operation::Compact).boxed()),
+        (2, Just(Operation::Restart).boxed()),
+        (2, Just(Operation::Crash).boxed()),
+    ];
+    // Posting stays, or nothing would ever happen.
+    let always = Just(Operation::Create { name: 0, floor: None }).boxed();
+    let chosen = kinds.into_iter().zip(weights).filter(|(_, weight)| **weight > 0);
+    let mut union = vec![(1, always)];
+    union.extend(chosen.map(|((often, kind), weight)| (often * weight, kind)));
+    proptest::strategy::Union::new_weighted(union).boxed()
+}

@@ -1,0 +1,377 @@
+//! An engine and the reference model, driven side by side: each operation is done to both, and
+//! their answers have to be the same. Knows no random numbers.
+
+use crate::operation::{NAME_COUNT, Name, NamedClaim, Operation, Sequence};
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use marconi_engine::env::{Environment, ManualClock};
+use marconi_engine::{
+    ClaimId, ClientId, Config, Created, Engine, Error, ListFilter, Lsn, Marker, MessageId, QueueId,
+    QueueKey, Seq,
+};
+use marconi_server::store::{Claim, Message, NewMessage, Page};
+use marconi_tests::model::Model;
+use proptest::sample::Index;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::mem::discriminant;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const START_MS: u64 = 1_767_225_600_000;
+const MIB: u64 = 1 << 20;
+const PAGE_SIZE: usize = 7;
+
+/// Both, and what was seen so far.
+pub(crate) struct Pair {
+    engine: Engine,
+    model: Model,
+    clock: Arc<ManualClock>,
+    now_ms: u64,
+    /// The latest time it ever was.
+    latest_ms: u64,
+    config: Config,
+    messages: Vec<MessageId>,
+    claims: Vec<ClaimId>,
+    queue_ids: BTreeSet<QueueId>,
+    claim_ids: BTreeSet<ClaimId>,
+    /// Queues whose next message need not have the next number, since a crash.
+    may_skip: [bool; NAME_COUNT],
+    _folder: TempDir,
+}
+
+/// Runs a whole sequence; an error says at which step the two came apart.
+pub(crate) fn run(sequence: &Sequence) -> anyhow::Result<()> {
+    let mut pair = Pair::new(sequence)?;
+    for (step, operation) in sequence.operations.iter().enumerate() {
+        pair.take(operation).with_context(|| format!("step {step}, {operation:?}"))?;
+    }
+    pair.compare_all().context("at the end")?;
+    pair.take(&Operation::Restart).context("restarting at the end")
+}
+
+impl Pair {
+    fn new(sequence: &Sequence) -> anyhow::Result<Pair> {
+        let folder = tempfile::tempdir().context("make a folder")?;
+        let config = Config {
+            durability: sequence.durability,
+            segment_size_bytes: MIB,
+            checkpoint_interval_bytes: MIB,
+            disk_reserve_bytes: 0,
+            upkeep_interval_ms: sequence.upkeep_interval_ms,
+            ..Config::new(folder.path().join("data"))
+        };
+        let clock = Arc::new(ManualClock::new(START_MS));
+        Ok(Pair {
+            engine: open(&config, &clock)?,
+            model: Model::new(sequence.durability),
+            clock,
+            now_ms: START_MS,
+            latest_ms: START_MS,
+            config,
+            messages: Vec::new(),
+            claims: Vec::new(),
+            queue_ids: BTreeSet::new(),
+            claim_ids: BTreeSet::new(),
+            may_skip: [false; NAME_COUNT],
+            _folder: folder,
+        })
+    }
+
+    fn take(&mut self, operation: &Operation) -> anyhow::Result<()> {
+        let now_ms = self.now_ms;
+        match operation {
+            Operation::Create { name, floor } => {
+                let key = key(*name);
+                let found = self.engine.create_queue(&key, *floor)?.wait()?;
+                let expected = self.model.create_queue(&key, *floor, QueueId(u64::MAX));
+                if found == Created::New {
+                    self.may_skip[*name] = false;
+                }
+                same(&found, &expected)
+            }
+            Operation::Remove { name } => {
+                self.engine.remove_queue(&key(*name), None)?.wait()?;
+                self.model.remove_queue(&key(*name));
+                Ok(())
+            }
+            Operation::SetMetadata { name, size } => {
+                let (key, metadata) = (key(*name), body(*size, b'm'));
+                let found = self.engine.set_metadata(&key, &metadata, None);
+                let found = found.and_then(|receipt| receipt.wait());
+                alike(found, self.model.set_metadata(&key, metadata)).map(drop)
+            }
+            Operation::Post { name, by, messages } => self.post(*name, *by, messages),
+            Operation::List { name, after, limit, not_by, with_claimed } => {
+                let after = after.as_ref().and_then(|index| self.seen_message(index));
+                let after = after.map(|id| Marker { queue: id.queue, seq: id.seq });
+                let not_by = not_by.map(client);
+                let filter = ListFilter { not_by, include_claimed: *with_claimed };
+                self.list(*name, after, *limit, filter).map(drop)
+            }
+            Operation::Get { name, messages } => {
+                let ids = self.seen_messages(messages);
+                let found = self.engine.get(&key(*name), &ids)?.wait()?;
+                same(&all_read(found)?, &self.model.get(now_ms, &key(*name), &ids))
+            }
+            Operation::Delete { name, message, claim } => self.delete(*name, message, claim),
+            Operation::DeleteMany { name, messages } => {
+                let ids = self.seen_messages(messages);
+                self.engine.delete_many(&key(*name), &ids, None)?.wait()?;
+                self.model.delete_many(&key(*name), &ids);
+                Ok(())
+            }
+            Operation::Claim { name, ttl_s, grace_s, limit } => {
+                self.claim(*name, *ttl_s, *grace_s, *limit)
+            }
+            Operation::ClaimGet { name, claim } => {
+                let Some(id) = self.seen_claim(claim) else { return Ok(()) };
+                self.claim_get(*name, id)
+            }
+            Operation::Renew { name, claim, ttl_s, grace_s } => {
+                let Some(id) = self.seen_claim(claim) else { return Ok(()) };
+                let found = self.engine.renew(&key(*name), id, *ttl_s, *grace_s, None);
+                let found = found.and_then(|receipt| receipt.wait());
+                alike(found, self.model.renew(now_ms, &key(*name), id, *ttl_s, *grace_s)).map(drop)
+            }
+            Operation::Release { name, claim } => {
+                let Some(id) = self.seen_claim(claim) else { return Ok(()) };
+                self.engine.release(&key(*name), id, None)?.wait()?;
+                self.model.release(&key(*name), id);
+                Ok(())
+            }
+            Operation::Stats { name } => self.stats(*name),
+            Operation::Queues { after, limit } => {
+                let after = after.map(|name| key(name).name().to_owned());
+                self.queues(after.as_deref(), *limit)
+            }
+            Operation::ClockOn { by_ms } => {
+                self.set_clock(now_ms + by_ms);
+                Ok(())
+            }
+            Operation::ClockBack { by_ms } => {
+                let least_ms = self.model.last_end_ms(self.latest_ms);
+                self.set_clock(now_ms.saturating_sub(*by_ms).max(least_ms));
+                Ok(())
+            }
+            Operation::Checkpoint => Ok(self.engine.checkpoint()?),
+            Operation::Compact => {
+                self.engine.compact()?;
+                self.compare_all()
+            }
+            Operation::Restart => {
+                self.engine.close()?;
+                self.engine = open(&self.config, &self.clock)?;
+                self.compare_all()
+            }
+            Operation::Crash => {
+                self.engine.crash();
+                self.may_skip = [true; NAME_COUNT];
+                self.engine = open(&self.config, &self.clock)?;
+                self.compare_all()
+            }
+        }
+    }
+
+    fn set_clock(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.latest_ms = self.latest_ms.max(now_ms);
+        self.clock.set_ms(now_ms);
+    }
+
+    fn seen_message(&self, index: &Index) -> Option<MessageId> {
+        (!self.messages.is_empty()).then(|| *index.get(&self.messages))
+    }
+
+    fn seen_messages(&self, indexes: &[Index]) -> Vec<MessageId> {
+        indexes.iter().filter_map(|index| self.seen_message(index)).collect()
+    }
+
+    fn seen_claim(&self, index: &Index) -> Option<ClaimId> {
+        (!self.claims.is_empty()).then(|| *index.get(&self.claims))
+    }
+
+    fn post(&mut self, name: Name, by: u8, messages: &[(u32, usize)]) -> anyhow::Result<()> {
+        let key = key(name);
+        let first = u8::try_from(self.messages.len() % 251).context("below 251")?;
+        let messages: Vec<NewMessage> = messages
+            .iter()
+            .zip(first..)
+            .map(|((ttl_s, size), letter)| NewMessage { ttl_s: *ttl_s, body: body(*size, letter) })
+            .collect();
+        let sent: Vec<marconi_engine::NewMessage<'_>> = messages
+            .iter()
+            .map(|message| marconi_engine::NewMessage { ttl_s: message.ttl_s, body: &message.body })
+            .collect();
+        let found = self.engine.post(&key, client(by), &sent, None);
+        let found = found.and_then(|receipt| receipt.wait());
+        if let Ok([first, ..]) = found.as_deref() {
+            // A queue made anew, whose id only now comes to light.
+            if self.queue_ids.insert(first.queue) {
+                self.model.adopt_id(&key, first.queue);
+            }
+            if std::mem::take(&mut self.may_skip[name]) {
+                self.model.skip_numbers(&key, Seq(first.seq.0 - 1));
+            }
+        }
+        let ids = alike(found, self.model.post(self.now_ms, &key, client(by), &messages))?;
+        self.messages.extend(ids.unwrap_or_default());
+        Ok(())
+    }
+
+    /// The ids of what is listed.
+    fn list(
+        &self,
+        name: Name,
+        after: Option<Marker>,
+        limit: usize,
+        filter: ListFilter,
+    ) -> anyhow::Result<Page> {
+        let found = self.engine.list(&key(name), after, limit, filter)?.wait()?;
+        let found = Page { messages: all_read(found.messages)?, next: found.next };
+        same(&found, &self.model.list(self.now_ms, &key(name), after, limit, filter))?;
+        Ok(found)
+    }
+
+    fn delete(&mut self, name: Name, message: &Index, claim: &NamedClaim) -> anyhow::Result<()> {
+        let Some(id) = self.seen_message(message) else { return Ok(()) };
+        let key = key(name);
+        let claim = match claim {
+            NamedClaim::None => None,
+            NamedClaim::Malformed => Some(None),
+            NamedClaim::Holder => {
+                let held = self.model.get(self.now_ms, &key, &[id]);
+                held.first().and_then(|message| message.claim).map(Some)
+            }
+            NamedClaim::Seen(index) => self.seen_claim(index).map(Some),
+        };
+        let found = self.engine.delete(&key, id, claim, None).and_then(|receipt| receipt.wait());
+        alike(found, self.model.delete(self.now_ms, &key, id, claim)).map(drop)
+    }
+
+    fn claim(&mut self, name: Name, ttl_s: u32, grace_s: u32, limit: usize) -> anyhow::Result<()> {
+        let key = key(name);
+        let found = self.engine.claim(&key, ttl_s, grace_s, limit, None)?.wait()?;
+        let found = found.map(read_claim).transpose()?;
+        // Where the engine found nothing the model has to as well, whatever the id.
+        let fresh = found.as_ref().map_or(ClaimId(Lsn(u64::MAX)), |claim| claim.id);
+        let expected = self.model.claim(self.now_ms, &key, ttl_s, grace_s, limit, fresh);
+        same(&found, &expected)?;
+        if let Some(claim) = found {
+            ensure!(self.claim_ids.insert(claim.id), "a claim id was given twice");
+            self.claims.push(claim.id);
+        }
+        Ok(())
+    }
+
+    fn claim_get(&self, name: Name, id: ClaimId) -> anyhow::Result<()> {
+        let found = self.engine.claim_get(&key(name), id).and_then(|receipt| receipt.wait());
+        let expected = self.model.claim_get(self.now_ms, &key(name), id);
+        match (found, expected) {
+            (Ok(found), expected) => {
+                alike(Ok(read_claim(found)?), expected)?;
+            }
+            (Err(found), expected) => {
+                alike(Err(found), expected)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stats(&self, name: Name) -> anyhow::Result<()> {
+        let found = self.engine.stats(&key(name)).and_then(|receipt| receipt.wait());
+        alike(found, self.model.stats(self.now_ms, &key(name))).map(drop)
+    }
+
+    fn queues(&self, after: Option<&str>, limit: usize) -> anyhow::Result<()> {
+        let found = self.engine.queues(PROJECT, after, limit)?;
+        same(&found, &self.model.queues(PROJECT, after, limit))
+    }
+
+    /// Compares all that can be read.
+    fn compare_all(&self) -> anyhow::Result<()> {
+        self.queues(None, NAME_COUNT + 1).context("the queues")?;
+        for name in 0..NAME_COUNT {
+            self.compare_queue(name).with_context(|| format!("queue {name}"))?;
+        }
+        Ok(())
+    }
+
+    fn compare_queue(&self, name: Name) -> anyhow::Result<()> {
+        let info = self.engine.queue(&key(name)).and_then(|receipt| receipt.wait());
+        alike(info, self.model.queue(&key(name))).context("what is kept with it")?;
+        for include_claimed in [true, false] {
+            let filter = ListFilter { not_by: None, include_claimed };
+            let mut after = None;
+            loop {
+                let page = self.list(name, after, PAGE_SIZE, filter).context("listing")?;
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        for id in &self.claims {
+            self.claim_get(name, *id).context("a claim")?;
+        }
+        let found = self.engine.get(&key(name), &self.messages)?.wait()?;
+        let expected = self.model.get(self.now_ms, &key(name), &self.messages);
+        same(&all_read(found)?, &expected).context("all messages by id")?;
+        self.stats(name).context("stats")
+    }
+}
+
+const PROJECT: Option<&str> = Some("p");
+
+fn open(config: &Config, clock: &Arc<ManualClock>) -> anyhow::Result<Engine> {
+    let environment =
+        Environment { clock: Arc::<ManualClock>::clone(clock), ..Environment::system() };
+    Engine::open_in(config.clone(), environment).context("open the engine")
+}
+
+fn key(name: Name) -> QueueKey {
+    QueueKey::new(PROJECT, &format!("q{name}")).expect("it is short")
+}
+
+fn client(number: u8) -> ClientId {
+    ClientId(u128::from(number) + 1)
+}
+
+fn body(size: usize, letter: u8) -> Bytes {
+    vec![letter; size].into()
+}
+
+fn read(message: marconi_engine::Message) -> anyhow::Result<Message> {
+    let body = message.body()?;
+    let marconi_engine::Message { id, ttl_s, age_s, claim, .. } = message;
+    Ok(Message { id, ttl_s, age_s, body, claim })
+}
+
+fn all_read(messages: Vec<marconi_engine::Message>) -> anyhow::Result<Vec<Message>> {
+    messages.into_iter().map(read).collect()
+}
+
+fn read_claim(claim: marconi_engine::Claim) -> anyhow::Result<Claim> {
+    let messages = all_read(claim.messages)?;
+    Ok(Claim { id: claim.id, ttl_s: claim.ttl_s, age_s: claim.age_s, messages })
+}
+
+fn same<T: PartialEq + Debug>(found: &T, expected: &T) -> anyhow::Result<()> {
+    ensure!(found == expected, "the engine says\n{found:?}\nthe model says\n{expected:?}");
+    Ok(())
+}
+
+/// The same answer, or the same refusal; the answer.
+fn alike<T: PartialEq + Debug>(
+    found: Result<T, Error>,
+    expected: Result<T, Error>,
+) -> anyhow::Result<Option<T>> {
+    match (found, expected) {
+        (Ok(found), Ok(expected)) => {
+            same(&found, &expected)?;
+            Ok(Some(found))
+        }
+        (Err(found), Err(expected)) if discriminant(&found) == discriminant(&expected) => Ok(None),
+        (found, expected) => bail!("the engine says\n{found:?}\nthe model says\n{expected:?}"),
+    }
+}
