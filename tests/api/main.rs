@@ -12,14 +12,19 @@ mod text;
 
 use anyhow::{Context, ensure};
 use cases::Case;
-use marconi_server::store::Store;
+use marconi_engine::Config;
+use marconi_engine::env::Environment;
+use marconi_server::store::{EngineStore, Store};
 use marconi_tests::model_store::ModelStore;
 use run::Make;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 use tokio::runtime::{Handle, Runtime};
 
+/// The least there is: every case opens a store.
+const SEGMENT_SIZE_BYTES: u64 = 1 << 20;
 const V1: &str = include_str!("v1.cases");
 const V1_NUMBERS: std::ops::RangeInclusive<u32> = 1..=454;
 
@@ -51,6 +56,22 @@ fn start() -> anyhow::Result<bool> {
     if is_asked("model") {
         let make: Make<'_, ModelStore> = &|clock| Ok(ModelStore::new(clock));
         is_whole &= run_all("model", &cases, &numbers, runtime.handle(), make);
+    }
+    if is_asked("engine") {
+        // One folder for the run; each case has a data folder of its own in it.
+        let folder = tempfile::tempdir().context("make a folder")?;
+        let opened_count = Cell::new(0);
+        let make: Make<'_, EngineStore> = &|clock| {
+            opened_count.set(opened_count.get() + 1);
+            let config = Config {
+                segment_size_bytes: SEGMENT_SIZE_BYTES,
+                disk_reserve_bytes: 0,
+                ..Config::new(folder.path().join(format!("{}", opened_count.get())))
+            };
+            let environment = Environment { clock, ..Environment::system() };
+            EngineStore::open(config, environment).context("open the engine")
+        };
+        is_whole &= run_all("engine", &cases, &numbers, runtime.handle(), make);
     }
     Ok(is_whole)
 }
