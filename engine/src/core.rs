@@ -35,6 +35,9 @@ pub(crate) struct Core {
     checkpoints: Mutex<Vec<CheckpointHeader>>,
     /// Checkpoints and compactions take turns: a checkpoint knows either all or nothing of one.
     pub(crate) turn: Mutex<()>,
+    /// Held while segments are indexed: two that index the same one would take the unfinished file
+    /// away from each other. Nothing but short locks is taken while it is held.
+    pub(crate) sealing: Mutex<()>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) closing: AtomicBool,
     /// Wakes the background threads before their pause is over; counts the calls.
@@ -63,6 +66,7 @@ impl Core {
             spare_ticket: AtomicU64::new(0),
             checkpoints: Mutex::default(),
             turn: Mutex::default(),
+            sealing: Mutex::default(),
             counters,
             closing: AtomicBool::new(false),
             wake: Default::default(),

@@ -9,7 +9,7 @@ use crate::files::segment_index::{self, SegmentIndex};
 use crate::log::scan::Scanner;
 use crate::log::segment::Segment;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
 
 /// Emptied files that are kept for reuse.
@@ -64,6 +64,7 @@ pub(crate) fn spare_ticket(core: &Core) -> u64 {
 
 /// Indexes every segment that is full and durable.
 pub(crate) fn seal_all(core: &Core) -> Result<()> {
+    let _sealing = core.sealing.lock().unwrap_or_else(PoisonError::into_inner);
     for segment in core.log.take_sealed() {
         core.segments().insert(segment.number(), segment);
     }
