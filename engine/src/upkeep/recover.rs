@@ -492,7 +492,7 @@ impl Replay {
             ));
         }
         if let Some(torn) = torn {
-            torn.cut(&mut tail, report)?;
+            torn.cut(self.from, &mut tail, report)?;
         }
         Ok(tail)
     }
@@ -679,7 +679,9 @@ impl Torn {
     }
 
     /// Ends the log here: writes the frame that says so over whatever lies behind.
-    fn cut(self, tail: &mut Tail, report: &mut RecoveryReport) -> Result<()> {
+    /// A segment that holds nothing goes, unless the checkpoint ends in it, at `from`: a start
+    /// before the next checkpoint looks for it.
+    fn cut(self, from: Lsn, tail: &mut Tail, report: &mut RecoveryReport) -> Result<()> {
         let Torn { segment, position, why } = self;
         if why == Invalid::Checksum {
             let bytes = &segment.bytes()[position as usize..];
@@ -691,7 +693,8 @@ impl Torn {
                 "cut a torn write off the end of the log"
             );
         }
-        if position == SEGMENT_HEADER_SIZE {
+        let is_looked_for = segment.header.base <= from && from < segment.lsn_limit();
+        if position == SEGMENT_HEADER_SIZE && !is_looked_for {
             tail.segments.retain(|kept| kept.number() != segment.number());
             tail.unused.push(segment.path.clone());
             return Ok(());
