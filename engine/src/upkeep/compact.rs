@@ -53,13 +53,16 @@ pub(crate) fn round(core: &Core) -> Result<u64> {
     Ok(freed)
 }
 
-/// The sealed and indexed segments that lie below both checkpoints, in order.
+/// The sealed and indexed segments that lie below both checkpoints, in order. What counts is where
+/// their LSNs end and not their frames: the segment in which a checkpoint ends is looked for by the
+/// next start, even when an orderly end left nothing behind that place.
 fn eligible(core: &Core) -> Vec<Arc<Segment>> {
     let limit = {
         let kept = core.checkpoints();
         if kept.len() < super::checkpoint::KEPT { Lsn(0) } else { kept[0].lsn }
     };
-    let is_below = |segment: &&Arc<Segment>| segment.sealed_end().is_some_and(|end| end <= limit);
+    let is_below =
+        |segment: &&Arc<Segment>| segment.sealed_end().is_some() && segment.lsn_limit() <= limit;
     core.segments()
         .values()
         .filter(is_below)
@@ -180,6 +183,10 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
             return Ok(false);
         }
         copier.flush().map_err(failed)?;
+        // All may have died since the group was chosen; even then the file has a whole header.
+        if copier.written == SEGMENT_HEADER_SIZE {
+            copier.file.set_size(SEGMENT_HEADER_SIZE).map_err(failed)?;
+        }
         copier.file.write_at(&header.encode(), 0).map_err(failed)?;
         copier.file.sync().map_err(failed)?;
         Ok(true)

@@ -9,8 +9,8 @@ use crate::files::segment_index::{self, SegmentIndex};
 use crate::log::scan::Scanner;
 use crate::log::segment::Segment;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Emptied files that are kept for reuse.
 pub(crate) const SPARES_MAX: usize = 2;
