@@ -15,7 +15,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-const CASES_DEFAULT: u64 = 1_000;
+const CASES_DEFAULT: u64 = 500;
 const SEED_DEFAULT: u64 = 1;
 const SHRINK_STEPS_MAX: u32 = 2_000;
 

@@ -13,8 +13,10 @@ use marconi_server::store::{Claim, Message, NewMessage, Page};
 use marconi_tests::model::Model;
 use proptest::sample::Index;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt::Debug;
 use std::mem::discriminant;
+use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -326,7 +328,14 @@ const PROJECT: Option<&str> = Some("p");
 fn open(config: &Config, clock: &Arc<ManualClock>) -> anyhow::Result<Engine> {
     let environment =
         Environment { clock: Arc::<ManualClock>::clone(clock), ..Environment::system() };
-    Engine::open_in(config.clone(), environment).context("open the engine")
+    Engine::open_in(config.clone(), environment)
+        .with_context(|| format!("open the engine over {:?}", files(&config.folder)))
+}
+
+/// The names of all files in the folders of a data folder.
+fn files(folder: &Path) -> BTreeSet<OsString> {
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries(folder).flat_map(|part| entries(&part.path())).map(|file| file.file_name()).collect()
 }
 
 fn key(name: Name) -> QueueKey {
