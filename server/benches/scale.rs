@@ -155,7 +155,7 @@ impl Server {
         let log: PathBuf = data.with_extension("log");
         let started = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_marconi-server"))
-            .args(["--data", data.to_str().expect("text")])
+            .args(["--folder", data.to_str().expect("text")])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", "off"])
             .stdout(std::fs::File::create(&log).expect("a file"))
             .stderr(std::fs::File::create(data.with_extension("err")).expect("a file"))
@@ -247,7 +247,10 @@ mod disk {
             Pattern { name: "random order of deletes", run: random },
             Pattern { name: "queue of 1 million removed", run: removed },
         ];
-        println!("\ndisk use: (disk - {} MiB) / live bytes, at worst while serving", CONSTANT / MIB);
+        println!(
+            "\ndisk use: (disk - {} MiB) / live bytes, at worst while serving",
+            CONSTANT / MIB
+        );
         for pattern in patterns {
             let folder = temporary();
             let data = folder.path().join("data");

@@ -13,6 +13,7 @@ mod os;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use os::OsDisk;
+pub(crate) use os::ask_for_priority;
 
 /// The world an engine runs in.
 #[derive(Debug, Clone)]

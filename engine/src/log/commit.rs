@@ -213,7 +213,10 @@ impl Log {
         let committer = shared.clone();
         let thread = std::thread::Builder::new()
             .name("marconi-commit".into())
-            .spawn(move || committer.commit_until_the_end())
+            .spawn(move || {
+                crate::env::ask_for_priority();
+                committer.commit_until_the_end();
+            })
             .expect("a thread can be started while the engine opens");
         Log { shared, thread: Mutex::new(Some(thread)) }
     }
@@ -344,6 +347,12 @@ impl Log {
     pub(crate) fn wants_next(&self) -> Option<(u64, Lsn)> {
         let tail = self.shared.lock();
         tail.next.is_none().then(|| (tail.active.header.last_number + 1, tail.active.lsn_limit()))
+    }
+
+    /// Whether the log may need its next segment before a leisurely fill would have it ready.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        let tail = self.shared.lock();
+        tail.next.is_none() && tail.position * 2 > tail.active.size()
     }
 
     /// Gives the log its next segment.

@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::domain::{ClaimId, Durability, Lsn, QueueId, QueueKey, Seq};
 use crate::env::{Disk, Environment};
 use crate::error::{Error, Result};
-use crate::files::checkpoint::{Checkpoint, QueueShape};
+use crate::files::checkpoint::{Checkpoint, QueueShape, RangeShape};
 use crate::files::format::{
     self, BadHeader, CHECKPOINT_FOLDER, FORMAT_FILE, FolderHeader, LOCK_FILE, LOG_FOLDER,
     SEGMENT_HEADER_SIZE, UNFINISHED,
@@ -79,7 +79,7 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
         open_checkpoints(&*disk, &checkpoint_folder, &segments, &mut report)?;
 
     let mut replay = Replay::new(&config, &header, newest.as_ref())?;
-    let tail = replay.run(&*disk, segments, &mut report)?;
+    let mut tail = replay.run(&*disk, segments, &mut report)?;
     report.was_clean = is_new
         || (newest.as_ref().is_some_and(|newest| newest.header.clean)
             && report.replayed_frames == 0
@@ -91,7 +91,7 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
     let Replay { state, .. } = replay;
     let engine_id = header.engine_id;
     let sync_interval = Duration::from_millis(config.sync_interval_ms);
-    let active = first_segment(&config, &env, engine_id, number, tail.limit)?;
+    let active = first_segment(&config, &env, engine_id, number, &mut tail)?;
     let log = Log::start(active, config.write_buffer_max_bytes, sync_interval, counters.clone());
     let core = Core::new(config, env, engine_id, state, log, counters);
     *core.checkpoints() = checkpoints;
@@ -257,19 +257,25 @@ fn first_segment(
     env: &Environment,
     engine_id: u128,
     number: u64,
-    base: Lsn,
+    tail: &mut Tail,
 ) -> Result<Arc<Segment>> {
     let disk = &*env.disk;
     let folder = config.folder.join(LOG_FOLDER);
     let size = config.segment_size_bytes;
-    // A ticket of its own: the engine numbers its spares from 0.
-    let prepared = Segment::prepare(disk, &folder, size, u64::MAX)?;
+    // What was made ready for the run that ended serves this one: frames of another LSN in it, if
+    // there are any, are never taken for its own.
+    let reusable = tail.unused.iter().position(|unused| unused.size == size);
+    let prepared = match reusable {
+        Some(place) => tail.unused.swap_remove(place).path,
+        // A ticket of its own: the engine numbers its spares from 0.
+        None => Segment::prepare(disk, &folder, size, u64::MAX, || {})?,
+    };
     let header = format::SegmentHeader {
         engine_id,
         number,
         last_number: number,
         generation: 0,
-        base,
+        base: tail.limit,
         span: size - SEGMENT_HEADER_SIZE,
         created_ms: env.clock.now_ms(),
         after_checkpoint: 0,
@@ -278,7 +284,7 @@ fn first_segment(
 }
 
 /// Removes what an earlier run left unfinished, and segments that hold nothing.
-fn remove_strays(core: &Core, unused: &[PathBuf]) -> Result<()> {
+fn remove_strays(core: &Core, unused: &[Unused]) -> Result<()> {
     let disk = &*core.env.disk;
     let remove = |path: &Path| match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -286,7 +292,7 @@ fn remove_strays(core: &Core, unused: &[PathBuf]) -> Result<()> {
         }
         _ => Ok(()),
     };
-    for path in unused {
+    for Unused { path, .. } in unused {
         remove(&format::index_path(path))?;
         remove(path)?;
     }
@@ -334,7 +340,7 @@ fn skip_numbers(core: &Core, lost_bytes_max: u64) -> Result<()> {
 struct Tail {
     segments: Vec<Arc<Segment>>,
     /// Files that are not needed any more.
-    unused: Vec<PathBuf>,
+    unused: Vec<Unused>,
     /// Behind the last whole frame.
     end: Lsn,
     /// Behind every LSN that may ever have been given out.
@@ -342,12 +348,23 @@ struct Tail {
     last_number: u64,
 }
 
-/// The dead of a queue's ranges in segments of one generation, from the checkpoint.
-type Ranges = HashMap<(u64, u64), (u64, Vec<u64>)>;
+/// A segment's file that is not needed any more.
+struct Unused {
+    path: PathBuf,
+    size: u64,
+}
 
+impl Unused {
+    fn new(segment: &Segment) -> Unused {
+        Unused { path: segment.path.clone(), size: segment.size() }
+    }
+}
+
+/// What a checkpoint says of a queue's messages.
 struct Known {
     next_seq: u64,
-    ranges: Ranges,
+    /// In the order of their segments.
+    ranges: Box<[RangeShape]>,
 }
 
 struct Replay {
@@ -424,11 +441,7 @@ impl Replay {
                 claims.extend(Seq(life.seq), Life { expires_ms, ttl_s });
             }
         }
-        let ranges = shape
-            .ranges
-            .into_iter()
-            .map(|range| ((range.segment, range.generation), (range.first_seq, range.bits)))
-            .collect();
+        let ranges = shape.ranges.into_boxed_slice();
         self.known.insert(id, Known { next_seq: shape.next_seq, ranges });
         let mut shard = self.state.lock(&key);
         self.state.insert(&mut shard, queue);
@@ -464,7 +477,7 @@ impl Replay {
             tail.limit = tail.limit.max(segment.lsn_limit());
             if header.number <= tail.last_number {
                 // What compaction joined: a rewritten segment stands for it already.
-                tail.unused.push(segment.path.clone());
+                tail.unused.push(Unused::new(&segment));
                 continue;
             }
             tail.last_number = header.last_number;
@@ -472,7 +485,7 @@ impl Replay {
                 if Scanner::new(&segment).next_frame().is_some() {
                     return Err(torn.damage());
                 }
-                tail.unused.push(segment.path.clone());
+                tail.unused.push(Unused::new(&segment));
             } else if segment.lsn_limit() <= self.from {
                 tail.segments.push(self.add_indexed(disk, segment, report)?);
             } else {
@@ -523,8 +536,8 @@ impl Replay {
             let run = index.run(run_number);
             let id = QueueId(run.queue);
             let Some(known) = self.known.get(&id) else { continue };
-            let dead: &[u64] = match known.ranges.get(&(number, generation)) {
-                Some((_, bits)) => bits,
+            let dead: &[u64] = match known.range(number, generation) {
+                Some(range) => &range.bits,
                 // Rewritten after the checkpoint: what was dead then is not in it.
                 None if is_newer => &[],
                 None => continue,
@@ -652,15 +665,20 @@ impl Replay {
 }
 
 impl Known {
+    fn range(&self, segment: u64, generation: u64) -> Option<&RangeShape> {
+        let place = self.ranges.binary_search_by_key(&segment, |range| range.segment).ok()?;
+        Some(&self.ranges[place]).filter(|range| range.generation == generation)
+    }
+
     /// Whether the checkpoint says that a message, in a segment as it was appended, is dead.
     fn is_dead(&self, segment: &Segment, seq: u64) -> bool {
-        match self.ranges.get(&(segment.number(), 0)) {
+        match self.range(segment.number(), 0) {
             // What it could know of and does not list is dead.
             None => seq < self.next_seq,
-            Some((first_seq, bits)) => {
-                let ordinal = seq.saturating_sub(*first_seq);
-                let word = usize::try_from(ordinal / 64).ok().and_then(|word| bits.get(word));
-                seq < *first_seq || word.is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+            Some(range) => {
+                let ordinal = seq.saturating_sub(range.first_seq);
+                let word = usize::try_from(ordinal / 64).ok().and_then(|word| range.bits.get(word));
+                seq < range.first_seq || word.is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
             }
         }
     }
@@ -696,7 +714,7 @@ impl Torn {
         let is_looked_for = segment.header.base <= from && from < segment.lsn_limit();
         if position == SEGMENT_HEADER_SIZE && !is_looked_for {
             tail.segments.retain(|kept| kept.number() != segment.number());
-            tail.unused.push(segment.path.clone());
+            tail.unused.push(Unused::new(&segment));
             return Ok(());
         }
         let head = Head {

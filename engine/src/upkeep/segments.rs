@@ -11,7 +11,10 @@ use crate::log::segment::Segment;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+/// Between two pieces of a segment being filled the disk has so long for other work.
+const BREATH: Duration = Duration::from_millis(5);
 /// Emptied files that are kept for reuse.
 pub(crate) const SPARES_MAX: usize = 2;
 
@@ -52,9 +55,16 @@ pub(crate) fn create(core: &Core, number: u64, base: Lsn) -> Result<Segment> {
     let spare = core.spares.lock().expect("no code panics while it holds the spares").pop();
     let prepared: PathBuf = match spare {
         Some(path) => path,
-        None => Segment::prepare(disk, &folder, size, spare_ticket(core))?,
+        None => Segment::prepare(disk, &folder, size, spare_ticket(core), || breathe(core))?,
     };
     Segment::start(disk, &folder, &prepared, header)
+}
+
+/// Leaves the disk to the commits for a moment, unless a writer waits for this very segment.
+fn breathe(core: &Core) {
+    if !core.log.is_short_of_room() && !core.is_closing() {
+        std::thread::sleep(BREATH);
+    }
 }
 
 /// A number for the name of a spare file.
