@@ -30,8 +30,6 @@ pub(crate) struct Pair {
     model: Model,
     clock: Arc<ManualClock>,
     now_ms: u64,
-    /// The latest time it ever was.
-    latest_ms: u64,
     config: Config,
     messages: Vec<MessageId>,
     claims: Vec<ClaimId>,
@@ -69,7 +67,6 @@ impl Pair {
             model: Model::new(sequence.durability),
             clock,
             now_ms: START_MS,
-            latest_ms: START_MS,
             config,
             messages: Vec::new(),
             claims: Vec::new(),
@@ -120,7 +117,7 @@ impl Pair {
             Operation::DeleteMany { name, messages } => {
                 let ids = self.seen_messages(messages);
                 self.engine.delete_many(&key(*name), &ids, None)?.wait()?;
-                self.model.delete_many(&key(*name), &ids);
+                self.model.delete_many(now_ms, &key(*name), &ids);
                 Ok(())
             }
             Operation::Claim { name, ttl_s, grace_s, limit } => {
@@ -152,7 +149,7 @@ impl Pair {
                 Ok(())
             }
             Operation::ClockBack { by_ms } => {
-                let least_ms = self.model.last_end_ms(self.latest_ms);
+                let least_ms = self.model.last_end_ms(now_ms);
                 self.set_clock(now_ms.saturating_sub(*by_ms).max(least_ms));
                 Ok(())
             }
@@ -177,7 +174,6 @@ impl Pair {
 
     fn set_clock(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.latest_ms = self.latest_ms.max(now_ms);
         self.clock.set_ms(now_ms);
     }
 

@@ -327,10 +327,12 @@ impl Model {
     }
 
     /// Deletes all of these that exist, claimed or not.
-    pub fn delete_many(&mut self, key: &QueueKey, ids: &[MessageId]) {
+    pub fn delete_many(&mut self, now_ms: u64, key: &QueueKey, ids: &[MessageId]) {
         let Some(queue) = self.queues.get_mut(key) else { return };
-        for id in ids.iter().filter(|id| id.queue == queue.id) {
-            queue.messages.remove(&id.seq);
+        for id in ids {
+            if queue.live_message(now_ms, *id).is_some() {
+                queue.messages.remove(&id.seq);
+            }
         }
     }
 

@@ -140,7 +140,7 @@ impl Store for ModelStore {
         ids: &[MessageId],
         ask: Option<Durability>,
     ) -> Result<Written<()>, Error> {
-        self.content().model.delete_many(key, ids);
+        self.content().model.delete_many(self.clock.now_ms(), key, ids);
         Ok(self.written(key, ask, ()))
     }
 
