@@ -14,8 +14,10 @@ use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const MAGIC: [u8; 8] = *b"MARCOCKP";
-const SECTION_HEADER_SIZE: usize = 16;
+/// How a checkpoint begins.
+pub const MAGIC: [u8; 8] = *b"MARCOCKP";
+/// Bytes of a section before its archive.
+pub const SECTION_HEADER_SIZE: usize = 16;
 const ALIGNMENT: usize = 16;
 
 /// A queue as a checkpoint keeps it.

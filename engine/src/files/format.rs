@@ -24,8 +24,10 @@ pub const HEADER_SIZE: usize = 128;
 /// Frames begin here, so that writing them never touches the header's block.
 pub const SEGMENT_HEADER_SIZE: u64 = 4096;
 
-const MAGIC_FORMAT: [u8; 8] = *b"MARCONI\n";
-const MAGIC_SEGMENT: [u8; 8] = *b"MARCOSEG";
+/// How the file `FORMAT` begins.
+pub const MAGIC_FORMAT: [u8; 8] = *b"MARCONI\n";
+/// How a segment begins.
+pub const MAGIC_SEGMENT: [u8; 8] = *b"MARCOSEG";
 
 /// Why a header is not what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

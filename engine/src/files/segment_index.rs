@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const MAGIC: [u8; 8] = *b"MARCOIDX";
+/// How an index begins.
+pub const MAGIC: [u8; 8] = *b"MARCOIDX";
 
 /// Where one message lies, and what a listing has to know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, rkyv::Archive, rkyv::Serialize)]
@@ -40,7 +41,7 @@ const _: () = assert!(size_of::<Entry>() == 32);
 const _: () = assert!(size_of::<ArchivedEntry>() == 32);
 
 /// What a message costs on disk besides its record: a frame of its own, and its entry.
-const OVERHEAD: u64 = 48 + 16 + 7 + 32;
+pub const OVERHEAD: u64 = 48 + 16 + 7 + 32;
 
 impl Entry {
     /// When it was posted.

@@ -23,9 +23,9 @@
 use crate::domain::Lsn;
 
 /// Bytes of a head.
-pub(crate) const HEAD_SIZE: usize = 48;
+pub const HEAD_SIZE: usize = 48;
 /// Frames begin at multiples of this.
-pub(crate) const ALIGNMENT: usize = 8;
+pub const ALIGNMENT: usize = 8;
 
 /// What a frame says. Numbers are for ever: never reused, never changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

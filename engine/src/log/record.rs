@@ -5,9 +5,9 @@ use super::frame::{HEAD_SIZE, Head, Kind, u32_at, u64_at};
 use crate::domain::{ClaimId, ClientId, Durability, Lsn, QueueId, QueueKey, Seq};
 
 /// Bytes before the messages of a `Posted` payload: the poster.
-const POST_HEAD_SIZE: usize = 16;
+pub const POST_HEAD_SIZE: usize = 16;
 /// Bytes of a message before its extensions and its body.
-pub(crate) const MESSAGE_HEAD_SIZE: usize = 20;
+pub const MESSAGE_HEAD_SIZE: usize = 20;
 /// The only encoding of a body so far: as it came.
 const ENCODING_PLAIN: u8 = 0;
 
