@@ -26,6 +26,7 @@ pub use crate::upkeep::recover::RecoveryReport;
 use crate::upkeep::{self, Upkeep, recover};
 use bytes::Bytes;
 use std::cell::RefCell;
+use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -653,6 +654,13 @@ impl Engine {
         upkeep::checkpoint::write(&self.core, false)?;
         upkeep::checkpoint::write(&self.core, false)?;
         upkeep::compact::round(&self.core)
+    }
+
+    /// Resolves when a write would most likely not have to wait for room, or be refused at once.
+    /// Verbs that write block their thread for up to some seconds while more is waiting to be
+    /// written than may, or no segment is ready; a task that awaits this first does not.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + '_ {
+        std::future::poll_fn(|context| self.core.log.poll_ready(context.waker()))
     }
 
     /// Waits until all that was appended before this call is on stable storage.

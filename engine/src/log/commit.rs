@@ -17,6 +17,7 @@ use crate::metrics::{Counters, add};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,13 @@ struct Shared {
     watermarks: Arc<Watermarks>,
     waiting_bytes: AtomicU64,
     waiting_bytes_max: u64,
+    /// The active segment may be too full for the next frame, and the next one is not there.
+    low_on_room: AtomicBool,
+    /// Some task waits in `Tail::room_wakers`.
+    has_room_wakers: AtomicBool,
     posting_stopped: AtomicBool,
+    /// The largest frame that anybody appends.
+    frame_size_max: usize,
     sync_interval: Duration,
     counters: Arc<Counters>,
 }
@@ -92,6 +99,8 @@ struct Tail {
     sync_to: Lsn,
     /// Full segments whose frames may still be on their way.
     sealed: Vec<Arc<Segment>>,
+    /// Tasks that wait for room, as threads do on the condition.
+    room_wakers: Vec<Waker>,
     thread_sleeps: bool,
     ending: Option<Ending>,
 }
@@ -188,7 +197,10 @@ impl Log {
         counters: Arc<Counters>,
     ) -> Log {
         let base = active.header.base;
+        let frame_size_max =
+            usize::try_from(active.size() / 4).expect("a segment is at most 1 GiB");
         let shared = Arc::new(Shared {
+            frame_size_max,
             tail: Mutex::new(Tail {
                 active,
                 position: SEGMENT_HEADER_SIZE,
@@ -198,6 +210,7 @@ impl Log {
                 frame_count: 0,
                 sync_to: base,
                 sealed: Vec::new(),
+                room_wakers: Vec::new(),
                 thread_sleeps: false,
                 ending: None,
             }),
@@ -206,6 +219,8 @@ impl Log {
             watermarks: Arc::new(Watermarks::new(base)),
             waiting_bytes: AtomicU64::new(0),
             waiting_bytes_max,
+            low_on_room: AtomicBool::new(false),
+            has_room_wakers: AtomicBool::new(false),
             posting_stopped: AtomicBool::new(false),
             sync_interval,
             counters,
@@ -239,6 +254,21 @@ impl Log {
             return Ok(());
         }
         self.wait_for(|_| shared.waiting_bytes.load(Ordering::Relaxed) <= shared.waiting_bytes_max)
+    }
+
+    /// Ready when a frame would most likely be taken without a wait, or refused for good. What
+    /// [`Log::admit`] and [`Log::wait_for_room`] are for threads.
+    pub(crate) fn poll_ready(&self, waker: &Waker) -> Poll<()> {
+        let shared = &*self.shared;
+        if shared.is_ready() {
+            return Poll::Ready(());
+        }
+        let mut tail = shared.lock();
+        tail.room_wakers.push(waker.clone());
+        shared.has_room_wakers.store(true, Ordering::SeqCst);
+        drop(tail);
+        // Whoever made room before the waker stood there did not see it.
+        if shared.is_ready() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Waits, with no lock held, for the next segment.
@@ -312,6 +342,10 @@ impl Log {
         chunk.demand = chunk.demand.max(demand);
         chunk.closed = demand == Durability::Each;
         let wake = std::mem::take(&mut tail.thread_sleeps);
+        let is_low = tail.next.is_none() && !tail.fits(shared.frame_size_max);
+        if is_low {
+            shared.low_on_room.store(true, Ordering::SeqCst);
+        }
         // Under the lock, so that the commit thread never takes away what was not added yet.
         shared.waiting_bytes.fetch_add(waiting as u64, Ordering::Relaxed);
         drop(tail);
@@ -358,7 +392,8 @@ impl Log {
     /// Gives the log its next segment.
     pub(crate) fn set_next(&self, segment: Arc<Segment>) {
         self.shared.lock().next = Some(segment);
-        self.shared.room.notify_all();
+        self.shared.low_on_room.store(false, Ordering::SeqCst);
+        self.shared.announce_room();
     }
 
     /// The full segments whose frames are all durable, each handed out once.
@@ -379,8 +414,8 @@ impl Log {
 
     /// Stops or resumes posting, as the disk has room.
     pub(crate) fn stop_posting(&self, stop: bool) {
-        self.shared.posting_stopped.store(stop, Ordering::Relaxed);
-        self.shared.room.notify_all();
+        self.shared.posting_stopped.store(stop, Ordering::SeqCst);
+        self.shared.announce_room();
     }
 
     /// Whether posts are refused because the disk is full.
@@ -405,7 +440,7 @@ impl Log {
     fn finish(&self, ending: Ending) {
         self.shared.lock().ending.get_or_insert(ending);
         self.shared.work.notify_all();
-        self.shared.room.notify_all();
+        self.shared.announce_room();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // Its panic was reported as the log's failure already.
@@ -434,6 +469,24 @@ impl Shared {
         self.tail.lock().expect("no code panics while it holds the tail")
     }
 
+    /// Whether a frame can be appended now, or never will be.
+    fn is_ready(&self) -> bool {
+        let has_room = !self.low_on_room.load(Ordering::SeqCst)
+            && self.waiting_bytes.load(Ordering::SeqCst) <= self.waiting_bytes_max;
+        has_room
+            || self.posting_stopped.load(Ordering::SeqCst)
+            || self.watermarks.failure().is_some()
+    }
+
+    /// Wakes all who wait for room: they look for themselves.
+    fn announce_room(&self) {
+        self.room.notify_all();
+        if self.has_room_wakers.swap(false, Ordering::SeqCst) {
+            let wakers = std::mem::take(&mut self.lock().room_wakers);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
     fn commit_until_the_end(&self) {
         /// Turns a panic of the thread into a failure that waiters see.
         struct OnPanic<'a>(&'a Watermarks);
@@ -452,10 +505,10 @@ impl Shared {
         while let Some(group) = self.next_group(&unsynced) {
             if let Err(error) = self.commit(group, &mut unsynced) {
                 self.watermarks.fail(&error.to_string());
-                self.room.notify_all();
+                self.announce_room();
                 return;
             }
-            self.room.notify_all();
+            self.announce_room();
         }
     }
 

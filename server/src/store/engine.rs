@@ -7,6 +7,10 @@ use marconi_engine::{
     self as engine, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter,
     Marker, MessageId, QueueEntry, QueueInfo, QueueKey, QueueStats, Receipt,
 };
+use std::time::Duration;
+
+/// How long a write waits for room before it is refused as one too many.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A [`Store`] over an [`Engine`] of this process.
 #[derive(Debug)]
@@ -19,6 +23,11 @@ impl EngineStore {
     /// As [`Engine::open_in`].
     pub fn open(config: Config, environment: Environment) -> Result<EngineStore, Error> {
         Ok(EngineStore(Engine::open_in(config, environment)?))
+    }
+
+    /// Waits for room to write without holding up the thread; not for ever.
+    async fn ready(&self) -> Result<(), Error> {
+        tokio::time::timeout(PATIENCE, self.0.ready()).await.map_err(|_| Error::Busy)
     }
 
     /// The engine itself: its metrics, checkpoints, its end.
@@ -61,6 +70,7 @@ impl Store for EngineStore {
         key: &QueueKey,
         floor: Option<Durability>,
     ) -> Result<Written<Created>, Error> {
+        self.ready().await?;
         written(self.0.create_queue(key, floor)?).await
     }
 
@@ -74,6 +84,7 @@ impl Store for EngineStore {
         metadata: Bytes,
         ask: Option<Durability>,
     ) -> Result<Written<()>, Error> {
+        self.ready().await?;
         written(self.0.set_metadata(key, &metadata, ask)?).await
     }
 
@@ -82,6 +93,7 @@ impl Store for EngineStore {
         key: &QueueKey,
         ask: Option<Durability>,
     ) -> Result<Written<()>, Error> {
+        self.ready().await?;
         written(self.0.remove_queue(key, ask)?).await
     }
 
@@ -136,6 +148,7 @@ impl Store for EngineStore {
         claim: Option<Option<ClaimId>>,
         ask: Option<Durability>,
     ) -> Result<Written<()>, Error> {
+        self.ready().await?;
         written(self.0.delete(key, id, claim, ask)?).await
     }
 
@@ -145,6 +158,7 @@ impl Store for EngineStore {
         ids: &[MessageId],
         ask: Option<Durability>,
     ) -> Result<Written<()>, Error> {
+        self.ready().await?;
         written(self.0.delete_many(key, ids, ask)?).await
     }
 
@@ -156,6 +170,7 @@ impl Store for EngineStore {
         limit: usize,
         ask: Option<Durability>,
     ) -> Result<Written<Option<Claim>>, Error> {
+        self.ready().await?;
         let Written { answer, durability } =
             written(self.0.claim(key, ttl_s, grace_s, limit, ask)?).await?;
         let answer = answer.as_ref().map(claim).transpose()?;
@@ -174,6 +189,7 @@ impl Store for EngineStore {
         grace_s: u32,
         ask: Option<Durability>,
     ) -> Result<Written<()>, Error> {
+        self.ready().await?;
         written(self.0.renew(key, id, ttl_s, grace_s, ask)?).await
     }
 
@@ -183,6 +199,7 @@ impl Store for EngineStore {
         id: ClaimId,
         ask: Option<Durability>,
     ) -> Result<Written<()>, Error> {
+        self.ready().await?;
         written(self.0.release(key, id, ask)?).await
     }
 
