@@ -31,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) spares: Mutex<Vec<PathBuf>>,
     /// Numbers for the names of spare files.
     pub(crate) spare_ticket: AtomicU64,
+    /// The highest number of a checkpoint found at the start, usable or not: none is given again.
+    pub(crate) checkpoint_floor: AtomicU64,
     /// The checkpoints kept, oldest first.
     checkpoints: Mutex<Vec<CheckpointHeader>>,
     /// Checkpoints and compactions take turns: a checkpoint knows either all or nothing of one.
@@ -64,6 +66,7 @@ impl Core {
             segments: Mutex::default(),
             spares: Mutex::default(),
             spare_ticket: AtomicU64::new(0),
+            checkpoint_floor: AtomicU64::new(0),
             checkpoints: Mutex::default(),
             turn: Mutex::default(),
             sealing: Mutex::default(),

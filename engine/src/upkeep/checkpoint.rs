@@ -68,7 +68,8 @@ fn has_dead_space(core: &Core) -> bool {
 /// began, and passes over what a queue already has.
 pub(crate) fn write(core: &Core, clean: bool) -> Result<CheckpointHeader> {
     let _turn = core.turn.lock().unwrap_or_else(PoisonError::into_inner);
-    let number = core.checkpoints().last().map_or(1, |newest| newest.number + 1);
+    let newest = core.checkpoints().last().map_or(0, |newest| newest.number);
+    let number = newest.max(core.checkpoint_floor.load(Ordering::Relaxed)) + 1;
     let folder = core.checkpoint_folder();
     let lsn = core.log.end();
     let mut writer = Writer::create(&*core.env.disk, &folder, number, lsn, core.now_ms())?;

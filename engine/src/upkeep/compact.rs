@@ -61,14 +61,13 @@ fn eligible(core: &Core) -> Vec<Arc<Segment>> {
         let kept = core.checkpoints();
         if kept.len() < super::checkpoint::KEPT { Lsn(0) } else { kept[0].lsn }
     };
-    let is_below =
-        |segment: &&Arc<Segment>| segment.sealed_end().is_some() && segment.lsn_limit() <= limit;
-    core.segments()
-        .values()
-        .filter(is_below)
-        .filter(|segment| segment.index().is_some())
-        .cloned()
-        .collect()
+    let is_ready = |segment: &&Arc<Segment>| {
+        let is_below = segment.sealed_end().is_some() && segment.lsn_limit() <= limit;
+        is_below && segment.index().is_some()
+    };
+    // Up to the first that is not: what is joined has to be neighbours, for the joined segment
+    // stands for every number in between.
+    core.segments().values().take_while(is_ready).cloned().collect()
 }
 
 /// Empties segments in which nothing lives.

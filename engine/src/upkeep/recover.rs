@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::domain::{ClaimId, Durability, Lsn, QueueId, QueueKey, Seq};
 use crate::env::{Disk, Environment};
 use crate::error::{Error, Result};
-use crate::files::checkpoint::{Checkpoint, QueueShape, RangeShape};
+use crate::files::checkpoint::{Checkpoint, CheckpointHeader, QueueShape, RangeShape};
 use crate::files::format::{
     self, BadHeader, CHECKPOINT_FOLDER, FORMAT_FILE, FolderHeader, LOCK_FILE, LOG_FOLDER,
     SEGMENT_HEADER_SIZE, UNFINISHED,
@@ -28,6 +28,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The first LSN of a new folder. Ids are LSNs, and 0 means none.
@@ -75,7 +76,7 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
 
     let segments = open_segments(&*disk, &log_folder, header.engine_id)?;
     report.segments = segments.len() as u64;
-    let (checkpoints, newest) =
+    let Checkpoints { kept, newest, floor } =
         open_checkpoints(&*disk, &checkpoint_folder, &segments, &mut report)?;
 
     let mut replay = Replay::new(&config, &header, newest.as_ref())?;
@@ -94,7 +95,8 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
     let active = first_segment(&config, &env, engine_id, number, &mut tail)?;
     let log = Log::start(active, config.write_buffer_max_bytes, sync_interval, counters.clone());
     let core = Core::new(config, env, engine_id, state, log, counters);
-    *core.checkpoints() = checkpoints;
+    *core.checkpoints() = kept;
+    core.checkpoint_floor.store(floor, Ordering::Relaxed);
     for segment in tail.segments {
         core.segments().insert(segment.number(), segment);
     }
@@ -208,13 +210,22 @@ fn open_segments(disk: &dyn Disk, folder: &Path, engine_id: u128) -> Result<Vec<
     Ok(found)
 }
 
-/// Checkpoints are tried from the newest on. Returns the headers of those kept, and the one to use.
+/// The checkpoints found.
+struct Checkpoints {
+    /// The headers of those that can be used, oldest first.
+    kept: Vec<CheckpointHeader>,
+    newest: Option<Checkpoint>,
+    /// The highest number, also of one that cannot be used.
+    floor: u64,
+}
+
+/// Checkpoints are tried from the newest on.
 fn open_checkpoints(
     disk: &dyn Disk,
     folder: &Path,
     segments: &[Segment],
     report: &mut RecoveryReport,
-) -> Result<(Vec<crate::files::checkpoint::CheckpointHeader>, Option<Checkpoint>)> {
+) -> Result<Checkpoints> {
     let names = disk.list(folder).map_err(|cause| Error::io("reading", folder, cause))?;
     let mut numbers: Vec<u64> =
         names.iter().filter_map(|name| format::checkpoint_number(name)).collect();
@@ -248,7 +259,7 @@ fn open_checkpoints(
         });
     }
     report.checkpoint = newest.as_ref().map_or(0, |newest| newest.header.number);
-    Ok((kept, newest))
+    Ok(Checkpoints { kept, newest, floor: numbers.last().copied().unwrap_or(0) })
 }
 
 /// The segment that this run begins with.
