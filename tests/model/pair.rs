@@ -149,9 +149,12 @@ impl Pair {
                 Ok(())
             }
             Operation::ClockBack { by_ms } => {
+                // A running process never sees time go back, but the next one may.
+                self.engine.close()?;
                 let least_ms = self.model.last_end_ms(now_ms);
                 self.set_clock(now_ms.saturating_sub(*by_ms).max(least_ms));
-                Ok(())
+                self.engine = open(&self.config, &self.clock)?;
+                self.compare_all()
             }
             Operation::Checkpoint => Ok(self.engine.checkpoint()?),
             Operation::Compact => {
@@ -192,15 +195,16 @@ impl Pair {
     fn post(&mut self, name: Name, by: u8, messages: &[(u32, usize)]) -> anyhow::Result<()> {
         let key = key(name);
         let first = u8::try_from(self.messages.len() % 251).context("below 251")?;
-        let messages: Vec<NewMessage> = messages
+        let (ttls, bodies): (Vec<u32>, Vec<Bytes>) = messages
             .iter()
             .zip(first..)
-            .map(|((ttl_s, size), letter)| NewMessage { ttl_s: *ttl_s, body: body(*size, letter) })
-            .collect();
-        let sent: Vec<marconi_engine::NewMessage<'_>> = messages
-            .iter()
-            .map(|message| marconi_engine::NewMessage { ttl_s: message.ttl_s, body: &message.body })
-            .collect();
+            .map(|((ttl_s, size), letter)| (*ttl_s, body(*size, letter)))
+            .unzip();
+        let each = || ttls.iter().copied().zip(&bodies);
+        let sent: Vec<marconi_engine::NewMessage<'_>> =
+            each().map(|(ttl_s, body)| marconi_engine::NewMessage { ttl_s, body }).collect();
+        let messages: Vec<NewMessage> =
+            each().map(|(ttl_s, body)| NewMessage { ttl_s, body: told(body) }).collect();
         let found = self.engine.post(&key, client(by), &sent, None);
         let found = found.and_then(|receipt| receipt.wait());
         if let Ok([first, ..]) = found.as_deref() {
@@ -346,8 +350,16 @@ fn body(size: usize, letter: u8) -> Bytes {
     vec![letter; size].into()
 }
 
+/// A body as the model keeps it: short enough to be printed, and another one for every other body
+/// that [`body`] makes.
+fn told(body: &Bytes) -> Bytes {
+    let Some(letter) = body.first() else { return Bytes::new() };
+    assert!(body.iter().all(|other| other == letter), "a body is made of one letter");
+    format!("{} x {letter}", body.len()).into()
+}
+
 fn read(message: marconi_engine::Message) -> anyhow::Result<Message> {
-    let body = message.body()?;
+    let body = told(&message.body()?);
     let marconi_engine::Message { id, ttl_s, age_s, claim, .. } = message;
     Ok(Message { id, ttl_s, age_s, body, claim })
 }
