@@ -2,5 +2,6 @@
 pub mod client;
 pub mod model;
 pub mod model_store;
+pub mod program;
 pub mod server;
 pub mod store_down;
