@@ -1,5 +1,5 @@
-//! The engine: open, close, and the verbs. The only place where *decide, append, apply* is written
-//! down. Knows neither byte layouts nor HTTP.
+//! The engine: open, close, care for it; and *decide, append, apply*, written down here alone. The
+//! verbs themselves are in the three files beside. Knows neither byte layouts nor HTTP.
 //!
 //! Every verb that writes looks at the queue and decides, appends the record, and applies it, all
 //! under the lock of the queue's shard; what it answers is locked up in a [`Receipt`] until the log
@@ -8,23 +8,19 @@
 
 use crate::config::Config;
 use crate::core::Core;
-use crate::domain::{
-    ClaimId, ClientId, Created, Durability, ListFilter, Lsn, Marker, MessageId, QueueEntry,
-    QueueId, QueueInfo, QueueKey, QueueStats, Seq,
-};
+use crate::domain::{Durability, Lsn, QueueKey};
 use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::log::commit::{Appended, NewFrame, Refused};
 use crate::log::frame::Kind;
-use crate::log::record::{MESSAGE_HEAD_SIZE, Payload, Record};
+use crate::log::record::{Payload, Record};
 use crate::log::segment::Segment;
 use crate::log::watermark::Mark;
 use crate::metrics::{EngineMetrics, SegmentMetrics, add};
 use crate::receipt::Receipt;
-use crate::state::queue::{Located, Place, Queue};
+use crate::state::queue::{Place, Queue};
 pub use crate::upkeep::recover::RecoveryReport;
 use crate::upkeep::{self, Upkeep, recover};
-use bytes::Bytes;
 use std::cell::RefCell;
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -33,82 +29,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Most messages, or numbers, in one frame.
 const COUNT_MAX: usize = u16::MAX as usize;
 
+mod claims;
+mod messages;
+mod queues;
+
+pub use claims::Claim;
+pub use messages::{Message, NewMessage, Page};
+
 /// A durable store of queues, open in this process. See the [crate's front page](crate).
 #[derive(Debug)]
 pub struct Engine {
     core: Arc<Core>,
     upkeep: Mutex<Option<Upkeep>>,
     recovery: RecoveryReport,
-}
-
-/// A message to be posted.
-#[derive(Debug, Clone, Copy)]
-pub struct NewMessage<'a> {
-    /// Seconds to live.
-    pub ttl_s: u32,
-    /// Its body.
-    pub body: &'a [u8],
-}
-
-/// A message as it is read. Its body is still in the log until [`Message::body`] is called.
-#[derive(Debug, Clone)]
-pub struct Message {
-    /// Its id.
-    pub id: MessageId,
-    /// Seconds to live: as posted, or as a claim extended it.
-    pub ttl_s: u32,
-    /// Whole seconds since it was posted; never negative.
-    pub age_s: u64,
-    /// The live claim that holds it.
-    pub claim: Option<ClaimId>,
-    segment: Arc<Segment>,
-    position: u32,
-    size: u32,
-}
-
-impl Message {
-    fn new(queue: QueueId, located: Located, now_ms: u64) -> Message {
-        Message {
-            id: MessageId { queue, seq: located.seq },
-            ttl_s: located.ttl_s,
-            age_s: now_ms.saturating_sub(located.entry.created_ms()) / 1000,
-            claim: located.claim,
-            segment: located.segment,
-            position: located.entry.position,
-            size: located.entry.size,
-        }
-    }
-
-    /// The bytes posted: a slice of the mapped log, not a copy. Its checksum is checked here. May
-    /// read from disk, when the pages are not in memory.
-    ///
-    /// # Errors
-    /// `Damaged` when the bytes are not those that were posted.
-    pub fn body(&self) -> Result<Bytes> {
-        self.segment.read_body(self.position, self.size)
-    }
-}
-
-/// A page of a listing.
-#[derive(Debug, Clone, Default)]
-pub struct Page {
-    /// The messages, oldest first.
-    pub messages: Vec<Message>,
-    /// Where the next page begins; `None` when nothing was found.
-    pub next: Option<Marker>,
-}
-
-/// A claim and what it holds.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// Its id.
-    pub id: ClaimId,
-    /// Its ttl, as made or last renewed.
-    pub ttl_s: u32,
-    /// Whole seconds since then.
-    pub age_s: u64,
-    /// The messages it holds, oldest first.
-    pub messages: Vec<Message>,
 }
 
 /// What a verb decided.
@@ -180,439 +113,6 @@ impl Engine {
 
     fn take_upkeep(&self) -> Option<Upkeep> {
         self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    // ---- queues ----
-
-    /// Makes a queue, or finds it. `floor`, when given, becomes its durability floor either way.
-    ///
-    /// # Errors
-    /// Those of every write: `Full`, `Busy`, `ReadOnly`, `Closed`.
-    pub fn create_queue(
-        &self,
-        key: &QueueKey,
-        floor: Option<Durability>,
-    ) -> Result<Receipt<Created>> {
-        let exists = self.core.state.lock(key).get(key).is_some();
-        if exists {
-            let changed = self.change(key, floor, |queue, payload| {
-                if floor.is_none() || floor == queue.floor {
-                    return Ok(Decision::Nothing(()));
-                }
-                payload.queue_changed(floor, None);
-                Ok(Decision::Write { kind: Kind::QueueChanged, seq: 0, count: 0, draft: () })
-            });
-            match changed {
-                Ok(receipt) => return Ok(receipt.map(|()| Created::Existing)),
-                // Gone in between: make it.
-                Err(Error::NoSuchQueue) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let at_ms = self.core.now_ms();
-        PAYLOAD.with_borrow_mut(|payload| {
-            payload.queue_created(key, floor, &[]);
-            loop {
-                self.admit(true)?;
-                let mut shard = self.core.state.lock(key);
-                if let Some(queue) = shard.get(key) {
-                    let demand = queue.demand(floor);
-                    let marks = self.core.log.watermarks();
-                    return Ok(Receipt::at(marks, queue.last_end, demand, Created::Existing));
-                }
-                let default = self.core.config.durability_of(key);
-                let demand = floor.unwrap_or(default);
-                let frame = NewFrame {
-                    kind: Kind::QueueCreated,
-                    at_ms,
-                    queue: 0,
-                    seq: 0,
-                    count: 0,
-                    payload: &payload.bytes,
-                    crc: payload.crc(),
-                };
-                match self.core.log.append(frame, demand) {
-                    Ok(appended) => {
-                        let id = QueueId(appended.head.lsn.0);
-                        let mut queue = Queue::new(id, key.clone(), demand);
-                        queue.floor = floor;
-                        queue.last_end = appended.end;
-                        self.core.state.insert(&mut shard, queue);
-                        let marks = self.core.log.watermarks();
-                        return Ok(Receipt::at(marks, appended.end, demand, Created::New));
-                    }
-                    Err(Refused::NoRoom) => {
-                        drop(shard);
-                        self.wait_for_room()?;
-                    }
-                    Err(Refused::For(error)) => return Err(error),
-                }
-            }
-        })
-    }
-
-    /// What is kept with a queue.
-    ///
-    /// # Errors
-    /// `NoSuchQueue`.
-    pub fn queue(&self, key: &QueueKey) -> Result<Receipt<QueueInfo>> {
-        self.read(key, |queue, _| {
-            Ok(QueueInfo {
-                metadata: Bytes::copy_from_slice(&queue.metadata),
-                floor: queue.floor,
-                durability: queue.durability,
-            })
-        })
-    }
-
-    /// Replaces a queue's metadata.
-    ///
-    /// # Errors
-    /// `NoSuchQueue`, `TooLarge`, and those of every write.
-    pub fn set_metadata(
-        &self,
-        key: &QueueKey,
-        metadata: &[u8],
-        ask: Option<Durability>,
-    ) -> Result<Receipt<()>> {
-        self.check_size(metadata.len() as u64)?;
-        self.change(key, ask, |_, payload| {
-            payload.queue_changed(None, Some(metadata));
-            Ok(Decision::Write { kind: Kind::QueueChanged, seq: 0, count: 0, draft: () })
-        })
-    }
-
-    /// Removes a queue with all it holds. Succeeds also where there is none.
-    ///
-    /// # Errors
-    /// Those of every write.
-    pub fn remove_queue(&self, key: &QueueKey, ask: Option<Durability>) -> Result<Receipt<()>> {
-        let at_ms = self.core.now_ms();
-        loop {
-            self.admit(false)?;
-            let mut shard = self.core.state.lock(key);
-            let Some(queue) = shard.get(key) else {
-                drop(shard);
-                return Ok(Receipt::open((), self.core.durability_of(key, ask)));
-            };
-            let demand = queue.demand(ask);
-            let frame = NewFrame {
-                kind: Kind::QueueRemoved,
-                at_ms,
-                queue: queue.id.0,
-                seq: 0,
-                count: 0,
-                payload: &[],
-                crc: crc32fast::Hasher::new(),
-            };
-            match self.core.log.append(frame, demand) {
-                Ok(appended) => {
-                    let removed = self.core.state.remove(&mut shard, key);
-                    add(&self.core.counters.deleted, removed);
-                    return Ok(Receipt::at(self.core.log.watermarks(), appended.end, demand, ()));
-                }
-                Err(Refused::NoRoom) => {
-                    drop(shard);
-                    self.wait_for_room()?;
-                }
-                Err(Refused::For(error)) => return Err(error),
-            }
-        }
-    }
-
-    /// Up to `limit` queues of a project whose names come after `marker`, sorted by name.
-    ///
-    /// # Errors
-    /// `Closed`.
-    pub fn queues(
-        &self,
-        project: Option<&str>,
-        marker: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<QueueEntry>> {
-        self.check_open()?;
-        Ok(self.core.state.list(project, marker, limit))
-    }
-
-    /// Exact counts, as of now.
-    ///
-    /// # Errors
-    /// `NoSuchQueue`, `Damaged`.
-    pub fn stats(&self, key: &QueueKey) -> Result<Receipt<QueueStats>> {
-        self.read(key, |queue, now_ms| {
-            let expired = queue.expire(now_ms, now_ms)?;
-            add(&self.core.counters.expired, expired);
-            queue.stats(now_ms)
-        })
-    }
-
-    // ---- messages ----
-
-    /// Posts all messages or none; their ids in the order given.
-    ///
-    /// # Errors
-    /// `NoSuchQueue`, `TooLarge`, and those of every write.
-    pub fn post(
-        &self,
-        key: &QueueKey,
-        client: ClientId,
-        messages: &[NewMessage<'_>],
-        ask: Option<Durability>,
-    ) -> Result<Receipt<Vec<MessageId>>> {
-        self.check_count("messages in one batch", messages.len())?;
-        let size: u64 =
-            messages.iter().map(|message| (MESSAGE_HEAD_SIZE + message.body.len()) as u64).sum();
-        self.check_size(size)?;
-        let at_ms = self.core.now_ms();
-        PAYLOAD.with_borrow_mut(|payload| {
-            payload.posted(client);
-            for message in messages {
-                payload.message(message.ttl_s, message.body);
-            }
-            let crc = payload.crc();
-            let decide = |queue: &mut Queue, _: &mut Payload| {
-                let first = queue.next_seq.0;
-                let ids = (first..first + messages.len() as u64)
-                    .map(|seq| MessageId { queue: queue.id, seq: Seq(seq) })
-                    .collect();
-                let count = messages.len();
-                Ok(Decision::Write { kind: Kind::Posted, seq: first, count, draft: ids })
-            };
-            let receipt = self.write(key, ask, at_ms, payload, Some(crc), decide, |ids, _| ids)?;
-            add(&self.core.counters.posted, messages.len() as u64);
-            Ok(receipt)
-        })
-    }
-
-    /// Up to `limit` messages behind `after` that pass the filter, oldest first. An absent queue, and
-    /// a marker of another queue, give an empty page.
-    ///
-    /// # Errors
-    /// `Damaged`, `Closed`.
-    pub fn list(
-        &self,
-        key: &QueueKey,
-        after: Option<Marker>,
-        limit: usize,
-        filter: ListFilter,
-    ) -> Result<Receipt<Page>> {
-        let mut page = Page::default();
-        let mut from = after.map_or(Seq(0), |marker| marker.seq);
-        loop {
-            let mut more = None;
-            let engine_id = self.core.engine_id;
-            let receipt = self.read(key, |queue, now_ms| {
-                if after.is_some_and(|marker| marker.queue != queue.id) {
-                    return Ok(());
-                }
-                let left = limit - page.messages.len();
-                let listing = queue.list(from, left, filter, engine_id, now_ms)?;
-                more = listing.more_from;
-                let messages = listing.found.into_iter();
-                page.messages.extend(messages.map(|found| Message::new(queue.id, found, now_ms)));
-                Ok(())
-            });
-            let receipt = match receipt {
-                Ok(receipt) => receipt,
-                Err(Error::NoSuchQueue) => {
-                    return Ok(Receipt::open(Page::default(), self.core.config.durability));
-                }
-                Err(error) => return Err(error),
-            };
-            let Some(more) = more.filter(|_| page.messages.len() < limit) else {
-                page.next = page
-                    .messages
-                    .last()
-                    .map(|message| Marker { queue: message.id.queue, seq: message.id.seq });
-                return Ok(receipt.map(|()| page));
-            };
-            from = more;
-        }
-    }
-
-    /// The messages with these ids that exist, in the order asked, each once. An absent queue has
-    /// none.
-    ///
-    /// # Errors
-    /// `Damaged`, `Closed`.
-    pub fn get(&self, key: &QueueKey, ids: &[MessageId]) -> Result<Receipt<Vec<Message>>> {
-        let found = self.read(key, |queue, now_ms| {
-            let mut found: Vec<Message> = Vec::with_capacity(ids.len().min(64));
-            for id in ids {
-                if id.queue != queue.id || found.iter().any(|message| message.id == *id) {
-                    continue;
-                }
-                if let Some(located) = queue.get(id.seq, now_ms)? {
-                    found.push(Message::new(queue.id, located, now_ms));
-                }
-            }
-            Ok(found)
-        });
-        self.or_absent(key, None, found)
-    }
-
-    /// Deletes one message. `claim` is `None` when no claim is named, `Some(None)` when what was
-    /// named is no claim id. Succeeds also where there is no such message.
-    ///
-    /// # Errors
-    /// `Claimed` when a live claim holds the message and none or another live one was named;
-    /// `ClaimMismatch` when the claim named does not live or the message is not claimed; and those
-    /// of every write.
-    pub fn delete(
-        &self,
-        key: &QueueKey,
-        id: MessageId,
-        claim: Option<Option<ClaimId>>,
-        ask: Option<Durability>,
-    ) -> Result<Receipt<()>> {
-        let at_ms = self.core.now_ms();
-        let deleted = self.change_at(key, ask, at_ms, |queue, payload| {
-            if id.queue != queue.id {
-                return Ok(Decision::Nothing(()));
-            }
-            let Some(seq) = queue.decide_delete(id.seq, claim, at_ms)? else {
-                return Ok(Decision::Nothing(()));
-            };
-            payload.deleted(&[seq]);
-            let claim = claim.flatten().map_or(0, |claim| claim.0.0);
-            Ok(Decision::Write { kind: Kind::Deleted, seq: claim, count: 1, draft: () })
-        });
-        self.or_absent(key, ask, deleted)
-    }
-
-    /// Deletes all of these that exist, claimed or not.
-    ///
-    /// # Errors
-    /// `TooLarge` for more ids than a frame takes, and those of every write.
-    pub fn delete_many(
-        &self,
-        key: &QueueKey,
-        ids: &[MessageId],
-        ask: Option<Durability>,
-    ) -> Result<Receipt<()>> {
-        self.check_count("ids in one request", ids.len())?;
-        self.check_size(ids.len() as u64 * 8)?;
-        let at_ms = self.core.now_ms();
-        let deleted = self.change_at(key, ask, at_ms, |queue, payload| {
-            let here = ids.iter().filter(|id| id.queue == queue.id);
-            let seqs: Vec<Seq> = here.map(|id| id.seq).collect();
-            let living = queue.decide_delete_many(&seqs, at_ms)?;
-            if living.is_empty() {
-                return Ok(Decision::Nothing(()));
-            }
-            payload.deleted(&living);
-            Ok(Decision::Write { kind: Kind::Deleted, seq: 0, count: living.len(), draft: () })
-        });
-        self.or_absent(key, ask, deleted)
-    }
-
-    // ---- claims ----
-
-    /// Claims up to `limit` of the oldest free messages; `None` when there is none. Messages that
-    /// would die before the claim's end and the grace live until then.
-    ///
-    /// # Errors
-    /// `TooLarge` for a limit beyond what a frame takes, and those of every write.
-    pub fn claim(
-        &self,
-        key: &QueueKey,
-        ttl_s: u32,
-        grace_s: u32,
-        limit: usize,
-        ask: Option<Durability>,
-    ) -> Result<Receipt<Option<Claim>>> {
-        self.check_count("messages in one claim", limit)?;
-        self.check_size(limit as u64 * 8)?;
-        let at_ms = self.core.now_ms();
-        let claimed = PAYLOAD.with_borrow_mut(|payload| {
-            let decide = |queue: &mut Queue, payload: &mut Payload| {
-                let (taken, expired) = queue.decide_claim(limit, at_ms)?;
-                add(&self.core.counters.expired, expired);
-                if taken.is_empty() {
-                    return Ok(Decision::Nothing(None));
-                }
-                let seqs: Vec<Seq> = taken.iter().map(|located| located.seq).collect();
-                payload.claimed(ttl_s, grace_s, &seqs);
-                let count = taken.len();
-                let draft = Some((queue.id, taken));
-                Ok(Decision::Write { kind: Kind::Claimed, seq: 0, count, draft })
-            };
-            let finish = |draft: Option<(QueueId, Vec<Located>)>, written: Written<'_>| {
-                let (queue, taken) = draft?;
-                let (state, lsn) = written?;
-                add(&self.core.counters.claimed, taken.len() as u64);
-                let id = ClaimId(lsn);
-                let messages = taken.into_iter().map(|mut located| {
-                    located.claim = Some(id);
-                    located.ttl_s = state.ttl_s(located.seq).unwrap_or(located.ttl_s);
-                    Message::new(queue, located, at_ms)
-                });
-                Some(Claim { id, ttl_s, age_s: 0, messages: messages.collect() })
-            };
-            self.write(key, ask, at_ms, payload, None, decide, finish)
-        });
-        self.or_absent(key, ask, claimed)
-    }
-
-    /// A live claim with the messages it still holds.
-    ///
-    /// # Errors
-    /// `NoSuchClaim`, also where there is no such queue; `Damaged`, `Closed`.
-    pub fn claim_get(&self, key: &QueueKey, id: ClaimId) -> Result<Receipt<Claim>> {
-        let found = self.read(key, |queue, now_ms| {
-            let (claim, held) = queue.claim_get(id, now_ms)?.ok_or(Error::NoSuchClaim)?;
-            let held = held.into_iter();
-            Ok(Claim {
-                id,
-                ttl_s: claim.ttl_s,
-                age_s: now_ms.saturating_sub(claim.renewed_ms) / 1000,
-                messages: held.map(|located| Message::new(queue.id, located, now_ms)).collect(),
-            })
-        });
-        found.map_err(absent_claim)
-    }
-
-    /// Starts a live claim's time anew.
-    ///
-    /// # Errors
-    /// `NoSuchClaim`, also where there is no such queue, and those of every write.
-    pub fn renew(
-        &self,
-        key: &QueueKey,
-        id: ClaimId,
-        ttl_s: u32,
-        grace_s: u32,
-        ask: Option<Durability>,
-    ) -> Result<Receipt<()>> {
-        let at_ms = self.core.now_ms();
-        let renewed = self.change_at(key, ask, at_ms, |queue, payload| {
-            queue.decide_claim_change(id, at_ms)?;
-            payload.renewed(ttl_s, grace_s);
-            Ok(Decision::Write { kind: Kind::Renewed, seq: id.0.0, count: 0, draft: () })
-        });
-        renewed.map_err(absent_claim)
-    }
-
-    /// Gives a claim's remaining messages back to their old places. Succeeds also where there is no
-    /// such claim.
-    ///
-    /// # Errors
-    /// Those of every write.
-    pub fn release(
-        &self,
-        key: &QueueKey,
-        id: ClaimId,
-        ask: Option<Durability>,
-    ) -> Result<Receipt<()>> {
-        let at_ms = self.core.now_ms();
-        let released = self.change_at(key, ask, at_ms, |queue, payload| {
-            if queue.decide_claim_change(id, at_ms).is_err() {
-                return Ok(Decision::Nothing(()));
-            }
-            payload.empty();
-            Ok(Decision::Write { kind: Kind::Released, seq: id.0.0, count: 0, draft: () })
-        });
-        self.or_absent(key, ask, released)
     }
 
     // ---- care ----
@@ -867,6 +367,13 @@ impl Engine {
         Ok(Receipt::when(marks, mark, end, durability, answer))
     }
 
+    /// An answer that depends on there being no such queue: its removal may be under way to the disk.
+    fn absent<A>(&self, key: &QueueKey, ask: Option<Durability>, answer: A) -> Receipt<A> {
+        let durability = self.core.durability_of(key, ask);
+        let end = self.core.state.removed_end();
+        Receipt::at(self.core.log.watermarks(), end, durability, answer)
+    }
+
     /// Where there is no queue there is nothing, which is the answer.
     fn or_absent<A: Default>(
         &self,
@@ -875,9 +382,7 @@ impl Engine {
         answer: Result<Receipt<A>>,
     ) -> Result<Receipt<A>> {
         match answer {
-            Err(Error::NoSuchQueue) => {
-                Ok(Receipt::open(A::default(), self.core.durability_of(key, ask)))
-            }
+            Err(Error::NoSuchQueue) => Ok(self.absent(key, ask, A::default())),
             answer => answer,
         }
     }
@@ -886,13 +391,6 @@ impl Engine {
 /// What `finish` gets: the queue after the record was applied, and the record's LSN; `None` when
 /// nothing was written.
 type Written<'a> = Option<(&'a Queue, Lsn)>;
-
-fn absent_claim(error: Error) -> Error {
-    match error {
-        Error::NoSuchQueue => Error::NoSuchClaim,
-        error => error,
-    }
-}
 
 impl Drop for Engine {
     fn drop(&mut self) {

@@ -171,6 +171,73 @@ fn what_is_used_up_gives_its_space_back() {
     assert!(folder_size(world.folder.path()) < 6 << 20);
 }
 
+/// An empty segment in which the checkpoint ends was once removed by the next start, and the start
+/// after that refused the folder.
+#[test]
+fn starts_that_write_nothing_can_follow_each_other_however_they_end() {
+    let world = World::new();
+    let engine = world.open();
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
+    post(&engine, &numbered(0..5, 10));
+    drop(engine);
+    let endings: [fn(&Engine); 6] = [
+        |engine| engine.close().expect("closes"),
+        Engine::crash,
+        Engine::crash,
+        |engine| engine.close().expect("closes"),
+        |engine| engine.compact().map(|_| engine.crash()).expect("compacts"),
+        Engine::crash,
+    ];
+    for ending in endings {
+        let engine = world.open();
+        assert_eq!(list_all(&engine), numbered(0..5, 10));
+        ending(&engine);
+    }
+}
+
+/// Two threads once indexed the same segment, each removing the other's unfinished file.
+#[test]
+fn compaction_by_hand_does_not_meet_the_one_in_the_background() {
+    let world = World::new();
+    let engine = world.open();
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..60 {
+                post(&engine, &numbered(round * 100..round * 100 + 100, 1000));
+            }
+        });
+        while !writer.is_finished() {
+            engine.compact().expect("compacts");
+        }
+    });
+    assert_eq!(list_all(&engine).len(), 6000);
+}
+
+/// A rewrite of a segment whose last messages died meanwhile once left a file that no start opened.
+#[test]
+fn a_queue_that_goes_while_its_segments_are_rewritten_leaves_nothing_behind() {
+    let world = World::new();
+    for round in 0..5 {
+        let engine = world.open();
+        engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
+        for start in (0..3000).step_by(100) {
+            post(&engine, &numbered(start..start + 100, 1000));
+        }
+        let held = claim(&engine, 2900).expect("all wait");
+        let ids: Vec<_> = held.messages.iter().map(|message| message.id).collect();
+        engine.delete_many(&queue(), &ids, None).expect("deletes").wait().expect("durable");
+        std::thread::scope(|scope| {
+            scope.spawn(|| engine.compact().expect("compacts"));
+            engine.remove_queue(&queue(), None).expect("removes").wait().expect("durable");
+        });
+        engine.compact().expect("compacts");
+        assert_eq!(engine.metrics().live_messages, 0, "round {round}");
+        engine.crash();
+    }
+    assert!(list_all(&world.open()).is_empty());
+}
+
 fn folder_size(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("entry"));
     entries

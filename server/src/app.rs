@@ -2,7 +2,7 @@
 //! watches. Made once. Knows no routes and no documents.
 
 use crate::api::limits::Limits;
-use crate::http::body::BytesInFlight;
+use crate::in_flight::BytesInFlight;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -6,6 +6,7 @@ pub mod page;
 pub mod sources;
 pub mod value;
 
+use crate::telemetry::{self, LogFormat};
 pub use sources::{ConfigError, Origin, Request, Settings};
 
 use crate::api::limits::Limits;
@@ -57,15 +58,6 @@ pub struct TlsFiles {
     pub key_file: PathBuf,
 }
 
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs: one JSON object a line.
-    Json,
-}
-
 /// Options that may not be larger than others, unless nobody set them: those are lowered.
 const LOWERED: [(&str, &str); 3] = [
     ("default_queues_per_page", "max_queues_per_page"),
@@ -110,7 +102,7 @@ impl Config {
             let origin = settings.origin("tls_certificate_file");
             return Err(ConfigError::refused(origin, "this program was built without TLS"));
         }
-        if let Err(what) = crate::telemetry::filter(settings.text("log_level")) {
+        if let Err(what) = telemetry::filter(settings.text("log_level")) {
             return Err(ConfigError::refused(settings.origin("log_level"), what));
         }
         Ok(Config {

@@ -6,6 +6,7 @@ pub mod telemetry;
 
 pub mod app;
 pub mod http;
+pub mod in_flight;
 
 pub mod api;
 

@@ -2,12 +2,20 @@
 //! Knows neither routes nor the engine. Never logs a body, a token or a header.
 
 use crate::app::RequestDone;
-use crate::config::LogFormat;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
 
 /// Changes the level of the log while the program runs.
 #[derive(Debug, Clone)]

@@ -104,6 +104,9 @@ pub(crate) fn decode(magic: [u8; 8], bytes: &[u8]) -> Result<&[u8], BadHeader> {
     if version > VERSION {
         return Err(BadHeader::Version(version));
     }
+    if version == 0 {
+        return Err(BadHeader::Numbers);
+    }
     if crc32fast::hash(&bytes[16..]) != u32_at(bytes, 12) {
         return Err(BadHeader::Checksum);
     }

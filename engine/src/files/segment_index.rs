@@ -10,8 +10,7 @@ use super::format::{self, BadHeader, HEADER_SIZE};
 use crate::domain::{ClientId, QueueId, Seq};
 use crate::env::{Disk, File};
 use crate::error::{Error, Result};
-use crate::log::record::{MessageRecord, Record};
-use crate::log::scan::{ScanEnd, Scanner};
+use crate::log::record::MessageRecord;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -204,27 +203,6 @@ pub(crate) fn entry_of(
         ttl_s: message.ttl_s,
         created_and_flags: at_ms & ((1 << 48) - 1),
         client,
-    }
-}
-
-/// Reads all frames of a segment into an index; `bytes` are the segment's.
-pub(crate) fn build(scanner: &mut Scanner<'_>, engine_id: u128) -> Result<IndexBuilder> {
-    let mut builder = IndexBuilder::default();
-    while let Some((frame_position, head, payload)) = scanner.next_frame() {
-        let record = Record::decode(&head, payload)
-            .map_err(|error| scanner.damaged(frame_position, error.to_string()))?;
-        let Record::Posted { queue, first, client, messages } = record else { continue };
-        let client = client_hash(client, engine_id);
-        for (message, seq) in messages.zip(first.0..) {
-            let message =
-                message.map_err(|error| scanner.damaged(frame_position, error.to_string()))?;
-            let entry = entry_of(&message, frame_position, head.at_ms, client);
-            builder.add(queue, Seq(seq), entry);
-        }
-    }
-    match scanner.end() {
-        ScanEnd::Sealed | ScanEnd::Eof => Ok(builder),
-        ScanEnd::Invalid(why) => Err(scanner.damaged(scanner.position(), why.to_string())),
     }
 }
 

@@ -81,6 +81,8 @@ struct Shared {
     /// Some task waits in `Tail::room_wakers`.
     has_room_wakers: AtomicBool,
     posting_stopped: AtomicBool,
+    /// Nothing is taken any more.
+    has_ended: AtomicBool,
     /// The largest frame that anybody appends.
     frame_size_max: usize,
     sync_interval: Duration,
@@ -222,6 +224,7 @@ impl Log {
             low_on_room: AtomicBool::new(false),
             has_room_wakers: AtomicBool::new(false),
             posting_stopped: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             sync_interval,
             counters,
         });
@@ -439,6 +442,7 @@ impl Log {
 
     fn finish(&self, ending: Ending) {
         self.shared.lock().ending.get_or_insert(ending);
+        self.shared.has_ended.store(true, Ordering::SeqCst);
         self.shared.work.notify_all();
         self.shared.announce_room();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -474,6 +478,7 @@ impl Shared {
         let has_room = !self.low_on_room.load(Ordering::SeqCst)
             && self.waiting_bytes.load(Ordering::SeqCst) <= self.waiting_bytes_max;
         has_room
+            || self.has_ended.load(Ordering::SeqCst)
             || self.posting_stopped.load(Ordering::SeqCst)
             || self.watermarks.failure().is_some()
     }

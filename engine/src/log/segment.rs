@@ -9,7 +9,7 @@ use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
 use crate::files::segment_index::SegmentIndex;
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Zeros are written, and synced, in pieces of this size: one sync of a whole segment would stand
@@ -31,6 +31,8 @@ pub struct Segment {
     index: OnceLock<SegmentIndex>,
     live_count: AtomicI64,
     live_cost: AtomicI64,
+    /// Something in it could not be read.
+    damaged: AtomicBool,
 }
 
 impl Segment {
@@ -112,6 +114,7 @@ impl Segment {
             index: OnceLock::new(),
             live_count: AtomicI64::new(0),
             live_cost: AtomicI64::new(0),
+            damaged: AtomicBool::new(false),
         })
     }
 
@@ -186,6 +189,16 @@ impl Segment {
     /// Gives it its index. The first one stays.
     pub(crate) fn set_index(&self, index: SegmentIndex) {
         let _ = self.index.set(index);
+    }
+
+    /// Remembers that something in it could not be read.
+    pub(crate) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something in it could not be read.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Counts messages that came to life here, or (negative) died.

@@ -6,11 +6,12 @@ pub(crate) mod claims;
 pub(crate) mod queue;
 pub(crate) mod ranges;
 
-use crate::domain::{QueueEntry, QueueId, QueueKey};
+use crate::domain::{Lsn, QueueEntry, QueueId, QueueKey};
 use queue::Queue;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// How many shards: many times the cores, so that two writers rarely meet
@@ -54,6 +55,8 @@ impl Shard {
 pub(crate) struct State {
     shards: Box<[Mutex<Shard>]>,
     keys: Mutex<HashMap<QueueId, QueueKey>>,
+    /// The LSN behind the last record that removed a queue.
+    removed_end: AtomicU64,
     hasher: RandomState,
 }
 
@@ -62,6 +65,7 @@ impl State {
         State {
             shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
             keys: Mutex::default(),
+            removed_end: AtomicU64::new(0),
             hasher: RandomState::new(),
         }
     }
@@ -94,6 +98,16 @@ impl State {
         shard.names.remove(key);
         self.lock_keys().remove(&queue.id);
         queue.ranges.clear()
+    }
+
+    /// Remembers that the record ending at `end` removed a queue.
+    pub(crate) fn set_removed(&self, end: Lsn) {
+        self.removed_end.fetch_max(end.0, Ordering::AcqRel);
+    }
+
+    /// What an answer that there is no such queue depends on: the last removal of any.
+    pub(crate) fn removed_end(&self) -> Lsn {
+        Lsn(self.removed_end.load(Ordering::Acquire))
     }
 
     fn lock_keys(&self) -> MutexGuard<'_, HashMap<QueueId, QueueKey>> {

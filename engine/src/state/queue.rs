@@ -192,7 +192,7 @@ impl Queue {
             age_s: now_ms.saturating_sub(found.entry.created_ms()) / 1000,
         };
         let ends = oldest.map(describe).zip(self.ranges.last()?.map(describe));
-        Ok(QueueStats { free: self.ranges.live() - claimed, claimed, ends })
+        Ok(QueueStats { free: self.ranges.live().saturating_sub(claimed), claimed, ends })
     }
 
     /// Up to `limit` messages behind `after` that pass the filter. Looks at a bounded number of

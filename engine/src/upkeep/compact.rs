@@ -48,32 +48,31 @@ pub(crate) fn round(core: &Core) -> Result<u64> {
     let mut freed = remove_dead(core)?;
     while !core.is_closing() {
         let Some(group) = choose(core) else { break };
-        freed += rewrite(core, &group)?;
+        freed += rewrite(core, group)?;
     }
     Ok(freed)
 }
 
-/// The sealed and indexed segments that lie below both checkpoints, in order. What counts is where
-/// their LSNs end and not their frames: the segment in which a checkpoint ends is looked for by the
-/// next start, even when an orderly end left nothing behind that place.
-fn eligible(core: &Core) -> Vec<Arc<Segment>> {
+/// The sealed segments in order: those that are indexed, well, and below both checkpoints, and
+/// `None` in the place of any other. What counts is where their LSNs end and not their frames: the
+/// segment in which a checkpoint ends is looked for by the next start, even when an orderly end left
+/// nothing behind that place.
+fn eligible(core: &Core) -> Vec<Option<Arc<Segment>>> {
     let limit = {
         let kept = core.checkpoints();
         if kept.len() < super::checkpoint::KEPT { Lsn(0) } else { kept[0].lsn }
     };
     let is_ready = |segment: &&Arc<Segment>| {
         let is_below = segment.sealed_end().is_some() && segment.lsn_limit() <= limit;
-        is_below && segment.index().is_some()
+        is_below && segment.index().is_some() && !segment.is_damaged()
     };
-    // Up to the first that is not: what is joined has to be neighbours, for the joined segment
-    // stands for every number in between.
-    core.segments().values().take_while(is_ready).cloned().collect()
+    core.segments().values().map(|segment| Some(segment).filter(is_ready).cloned()).collect()
 }
 
 /// Empties segments in which nothing lives.
 fn remove_dead(core: &Core) -> Result<u64> {
-    let dead: Vec<Arc<Segment>> =
-        eligible(core).into_iter().filter(|segment| segment.live_count() == 0).collect();
+    let all = eligible(core).into_iter().flatten();
+    let dead: Vec<Arc<Segment>> = all.filter(|segment| segment.live_count() == 0).collect();
     if dead.is_empty() {
         return Ok(0);
     }
@@ -112,7 +111,9 @@ fn choose(core: &Core) -> Option<Vec<Arc<Segment>>> {
             cost += segment.live_cost();
             (is_wasteful(segment) || is_small(segment)) && cost <= room
         };
-        let group: Vec<Arc<Segment>> = all[start..].iter().take_while(fits).cloned().collect();
+        // Neighbours only: the joined segment stands for every number in between.
+        let neighbours = all[start..].iter().map_while(Option::as_ref);
+        let group: Vec<Arc<Segment>> = neighbours.take_while(fits).cloned().collect();
         let worth_it = group.first().is_some_and(|first| is_wasteful(first));
         if worth_it || group.len() >= JOIN_COUNT {
             return Some(group);
@@ -127,7 +128,7 @@ fn overhead(segment: &Segment) -> u64 {
 }
 
 /// Writes what lives in `group` into one new segment that takes their place.
-fn rewrite(core: &Core, group: &[Arc<Segment>]) -> Result<u64> {
+fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
     let (first, last) = (&group[0].header, &group[group.len() - 1].header);
     let header = SegmentHeader {
         engine_id: core.engine_id,
@@ -139,11 +140,14 @@ fn rewrite(core: &Core, group: &[Arc<Segment>]) -> Result<u64> {
         created_ms: core.now_ms(),
         after_checkpoint: core.checkpoints().last().map_or(0, |newest| newest.number),
     };
-    // What died must stay dead after a power cut: its end has to be durable before its body goes.
-    core.log.sync_to(core.log.end())?;
-    let Some(new) = copy(core, group, header)? else { return Ok(0) };
+    let copied = copy(core, &group, header);
+    if matches!(copied, Err(Error::Damaged { .. })) {
+        // Left as it is, for a person to look at; tried again after a restart.
+        group.iter().for_each(|one| one.set_damaged());
+    }
+    let Some(new) = copied? else { return Ok(0) };
     let new = Arc::new(new);
-    swap(core, group, &new)?;
+    swap(core, &group, &new)?;
     let before: u64 = group.iter().map(|one| one.disk_size()).sum();
     add(&core.counters.compacted_bytes, new.size());
     tracing::debug!(
@@ -153,7 +157,7 @@ fn rewrite(core: &Core, group: &[Arc<Segment>]) -> Result<u64> {
         after = new.disk_size(),
         "segments rewritten"
     );
-    for old in group.iter().cloned() {
+    for old in group {
         retire(core, old)?;
     }
     Ok(before.saturating_sub(new.disk_size()))
@@ -198,6 +202,9 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
             return other.map(|_| None);
         }
     }
+    // What was left out must stay dead after a power cut: the records by which it died have to be
+    // durable before the segment without it takes its place.
+    core.log.sync_to(core.log.end())?;
     // The index first: a segment of a later generation never stands without.
     segment_index::write(disk, &path, copier.index)?;
     disk.rename(&aside, &path).map_err(failed)?;

@@ -94,12 +94,13 @@ struct Rounds {
 impl Rounds {
     fn round(&mut self, core: &Core) -> Result<()> {
         watch_disk(core);
-        self.sweep.round(core)?;
+        // Each does its work whatever became of the others: a damaged index must not keep space from
+        // being given back elsewhere, and what is given back may be the room a checkpoint needs.
+        let sweep = self.sweep.round(core);
         let due = self.checkpoints.is_due(core);
         let checkpoint = if due { checkpoint::write(core, false).map(|_| ()) } else { Ok(()) };
-        // Also when no checkpoint could be written: what is found here may be the room it needs.
-        compact::round(core)?;
-        checkpoint
+        let compact = compact::round(core).map(|_| ());
+        sweep.and(checkpoint).and(compact)
     }
 }
 

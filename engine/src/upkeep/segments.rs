@@ -1,12 +1,13 @@
 //! Makes the next segment ready, and turns full ones into indexed ones.
 
 use crate::core::Core;
-use crate::domain::{Lsn, QueueId};
+use crate::domain::{Lsn, QueueId, Seq};
 use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
-use crate::files::segment_index::{self, SegmentIndex};
-use crate::log::scan::Scanner;
+use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash, entry_of};
+use crate::log::record::Record;
+use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -111,8 +112,29 @@ pub(crate) fn make_index(
         return Ok(index);
     }
     let mut scanner = Scanner::new(segment);
-    let builder = segment_index::build(&mut scanner, engine_id)?;
+    let builder = read_frames(&mut scanner, engine_id)?;
     segment_index::write(disk, &segment.path, builder)?;
     SegmentIndex::open(disk, &segment.path)
         .ok_or_else(|| scanner.damaged(0, "the index just written cannot be read".to_owned()))
+}
+
+/// Reads all frames of a segment into an index.
+fn read_frames(scanner: &mut Scanner<'_>, engine_id: u128) -> Result<IndexBuilder> {
+    let mut builder = IndexBuilder::default();
+    while let Some((frame_position, head, payload)) = scanner.next_frame() {
+        let record = Record::decode(&head, payload)
+            .map_err(|error| scanner.damaged(frame_position, error.to_string()))?;
+        let Record::Posted { queue, first, client, messages } = record else { continue };
+        let client = client_hash(client, engine_id);
+        for (message, seq) in messages.zip(first.0..) {
+            let message =
+                message.map_err(|error| scanner.damaged(frame_position, error.to_string()))?;
+            let entry = entry_of(&message, frame_position, head.at_ms, client);
+            builder.add(queue, Seq(seq), entry);
+        }
+    }
+    match scanner.end() {
+        ScanEnd::Sealed | ScanEnd::Eof => Ok(builder),
+        ScanEnd::Invalid(why) => Err(scanner.damaged(scanner.position(), why.to_string())),
+    }
 }

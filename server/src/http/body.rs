@@ -3,47 +3,16 @@
 
 use crate::api::fault::{Fault, Kind};
 use crate::api::limits::Limits;
+use crate::in_flight::{BytesInFlight, InFlight};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::Body;
 use hyper::header::EXPECT;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How much of a body that nobody reads is taken off the wire, so that the client hears the answer.
 const DISCARD_SIZE_MAX: u64 = 16 << 20;
-
-/// The bytes of request bodies held at this moment, over all requests.
-#[derive(Debug, Default)]
-pub struct BytesInFlight(AtomicU64);
-
-impl BytesInFlight {
-    /// How many there are.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Takes room for `size` bytes, unless more than `most` would then be held.
-    fn take(&self, size: u64, most: u64) -> Option<InFlight<'_>> {
-        let before = self.0.fetch_add(size, Ordering::Relaxed);
-        let room = InFlight { held: self, size };
-        (before.saturating_add(size) <= most).then_some(room)
-    }
-}
-
-/// Room taken; given back when dropped.
-#[derive(Debug)]
-struct InFlight<'a> {
-    held: &'a BytesInFlight,
-    size: u64,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.held.0.fetch_sub(self.size, Ordering::Relaxed);
-    }
-}
 
 /// A body and the room it takes. Keep it until the request is answered.
 #[derive(Debug)]

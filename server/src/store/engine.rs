@@ -117,12 +117,14 @@ impl Store for EngineStore {
         messages: &[NewMessage],
         ask: Option<Durability>,
     ) -> Result<Written<Vec<MessageId>>, Error> {
-        let new = |message: &NewMessage| (message.ttl_s, message.body.clone());
-        let bodies: Vec<(u32, Bytes)> = messages.iter().map(new).collect();
-        let new: Vec<engine::NewMessage<'_>> =
-            bodies.iter().map(|(ttl_s, body)| engine::NewMessage { ttl_s: *ttl_s, body }).collect();
-        let receipt = self.0.post(key, client, &new, ask)?;
-        drop(new);
+        self.ready().await?;
+        let receipt = {
+            let new: Vec<engine::NewMessage<'_>> = messages
+                .iter()
+                .map(|message| engine::NewMessage { ttl_s: message.ttl_s, body: &message.body })
+                .collect();
+            self.0.post(key, client, &new, ask)?
+        };
         written(receipt).await
     }
 

@@ -1,0 +1,233 @@
+//! The verbs of messages: post, list, get, delete. Knows how a write is decided, not how it is
+//! appended.
+
+use super::{Decision, Engine, PAYLOAD};
+use crate::domain::{
+    ClaimId, ClientId, Durability, ListFilter, Marker, MessageId, QueueId, QueueKey, Seq,
+};
+use crate::error::{Error, Result};
+use crate::log::frame::Kind;
+use crate::log::record::{MESSAGE_HEAD_SIZE, Payload};
+use crate::log::segment::Segment;
+use crate::metrics::add;
+use crate::receipt::Receipt;
+use crate::state::queue::{Located, Queue};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A message to be posted.
+#[derive(Debug, Clone, Copy)]
+pub struct NewMessage<'a> {
+    /// Seconds to live.
+    pub ttl_s: u32,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// A message as it is read. Its body is still in the log until [`Message::body`] is called.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// Seconds to live: as posted, or as a claim extended it.
+    pub ttl_s: u32,
+    /// Whole seconds since it was posted; never negative.
+    pub age_s: u64,
+    /// The live claim that holds it.
+    pub claim: Option<ClaimId>,
+    segment: Arc<Segment>,
+    position: u32,
+    size: u32,
+}
+
+impl Message {
+    pub(super) fn new(queue: QueueId, located: Located, now_ms: u64) -> Message {
+        Message {
+            id: MessageId { queue, seq: located.seq },
+            ttl_s: located.ttl_s,
+            age_s: now_ms.saturating_sub(located.entry.created_ms()) / 1000,
+            claim: located.claim,
+            segment: located.segment,
+            position: located.entry.position,
+            size: located.entry.size,
+        }
+    }
+
+    /// The bytes posted: a slice of the mapped log, not a copy. Its checksum is checked here. May
+    /// read from disk, when the pages are not in memory.
+    ///
+    /// # Errors
+    /// `Damaged` when the bytes are not those that were posted.
+    pub fn body(&self) -> Result<Bytes> {
+        self.segment.read_body(self.position, self.size)
+    }
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The messages, oldest first.
+    pub messages: Vec<Message>,
+    /// Where the next page begins; `None` when nothing was found.
+    pub next: Option<Marker>,
+}
+
+impl Engine {
+    /// Posts all messages or none; their ids in the order given.
+    ///
+    /// # Errors
+    /// `NoSuchQueue`, `TooLarge`, and those of every write.
+    pub fn post(
+        &self,
+        key: &QueueKey,
+        client: ClientId,
+        messages: &[NewMessage<'_>],
+        ask: Option<Durability>,
+    ) -> Result<Receipt<Vec<MessageId>>> {
+        self.check_count("messages in one batch", messages.len())?;
+        let size: u64 =
+            messages.iter().map(|message| (MESSAGE_HEAD_SIZE + message.body.len()) as u64).sum();
+        self.check_size(size)?;
+        let at_ms = self.core.now_ms();
+        PAYLOAD.with_borrow_mut(|payload| {
+            payload.posted(client);
+            for message in messages {
+                payload.message(message.ttl_s, message.body);
+            }
+            let crc = payload.crc();
+            let decide = |queue: &mut Queue, _: &mut Payload| {
+                let first = queue.next_seq.0;
+                let ids = (first..first + messages.len() as u64)
+                    .map(|seq| MessageId { queue: queue.id, seq: Seq(seq) })
+                    .collect();
+                let count = messages.len();
+                Ok(Decision::Write { kind: Kind::Posted, seq: first, count, draft: ids })
+            };
+            let receipt = self.write(key, ask, at_ms, payload, Some(crc), decide, |ids, _| ids)?;
+            add(&self.core.counters.posted, messages.len() as u64);
+            Ok(receipt)
+        })
+    }
+
+    /// Up to `limit` messages behind `after` that pass the filter, oldest first. An absent queue, and
+    /// a marker of another queue, give an empty page.
+    ///
+    /// # Errors
+    /// `Damaged`, `Closed`.
+    pub fn list(
+        &self,
+        key: &QueueKey,
+        after: Option<Marker>,
+        limit: usize,
+        filter: ListFilter,
+    ) -> Result<Receipt<Page>> {
+        let mut page = Page::default();
+        let mut from = after.map_or(Seq(0), |marker| marker.seq);
+        loop {
+            let mut more = None;
+            let engine_id = self.core.engine_id;
+            let receipt = self.read(key, |queue, now_ms| {
+                if after.is_some_and(|marker| marker.queue != queue.id) {
+                    return Ok(());
+                }
+                let left = limit - page.messages.len();
+                let listing = queue.list(from, left, filter, engine_id, now_ms)?;
+                more = listing.more_from;
+                let messages = listing.found.into_iter();
+                page.messages.extend(messages.map(|found| Message::new(queue.id, found, now_ms)));
+                Ok(())
+            });
+            let receipt = match receipt {
+                Ok(receipt) => receipt,
+                Err(Error::NoSuchQueue) => {
+                    return Ok(self.absent(key, None, Page::default()));
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(more) = more.filter(|_| page.messages.len() < limit) else {
+                page.next = page
+                    .messages
+                    .last()
+                    .map(|message| Marker { queue: message.id.queue, seq: message.id.seq });
+                return Ok(receipt.map(|()| page));
+            };
+            from = more;
+        }
+    }
+
+    /// The messages with these ids that exist, in the order asked, each once. An absent queue has
+    /// none.
+    ///
+    /// # Errors
+    /// `Damaged`, `Closed`.
+    pub fn get(&self, key: &QueueKey, ids: &[MessageId]) -> Result<Receipt<Vec<Message>>> {
+        let found = self.read(key, |queue, now_ms| {
+            let mut found: Vec<Message> = Vec::with_capacity(ids.len().min(64));
+            for id in ids {
+                if id.queue != queue.id || found.iter().any(|message| message.id == *id) {
+                    continue;
+                }
+                if let Some(located) = queue.get(id.seq, now_ms)? {
+                    found.push(Message::new(queue.id, located, now_ms));
+                }
+            }
+            Ok(found)
+        });
+        self.or_absent(key, None, found)
+    }
+
+    /// Deletes one message. `claim` is `None` when no claim is named, `Some(None)` when what was
+    /// named is no claim id. Succeeds also where there is no such message.
+    ///
+    /// # Errors
+    /// `Claimed` when a live claim holds the message and none or another live one was named;
+    /// `ClaimMismatch` when the claim named does not live or the message is not claimed; and those
+    /// of every write.
+    pub fn delete(
+        &self,
+        key: &QueueKey,
+        id: MessageId,
+        claim: Option<Option<ClaimId>>,
+        ask: Option<Durability>,
+    ) -> Result<Receipt<()>> {
+        let at_ms = self.core.now_ms();
+        let deleted = self.change_at(key, ask, at_ms, |queue, payload| {
+            if id.queue != queue.id {
+                return Ok(Decision::Nothing(()));
+            }
+            let Some(seq) = queue.decide_delete(id.seq, claim, at_ms)? else {
+                return Ok(Decision::Nothing(()));
+            };
+            payload.deleted(&[seq]);
+            let claim = claim.flatten().map_or(0, |claim| claim.0.0);
+            Ok(Decision::Write { kind: Kind::Deleted, seq: claim, count: 1, draft: () })
+        });
+        self.or_absent(key, ask, deleted)
+    }
+
+    /// Deletes all of these that exist, claimed or not.
+    ///
+    /// # Errors
+    /// `TooLarge` for more ids than a frame takes, and those of every write.
+    pub fn delete_many(
+        &self,
+        key: &QueueKey,
+        ids: &[MessageId],
+        ask: Option<Durability>,
+    ) -> Result<Receipt<()>> {
+        self.check_count("ids in one request", ids.len())?;
+        self.check_size(ids.len() as u64 * 8)?;
+        let at_ms = self.core.now_ms();
+        let deleted = self.change_at(key, ask, at_ms, |queue, payload| {
+            let here = ids.iter().filter(|id| id.queue == queue.id);
+            let seqs: Vec<Seq> = here.map(|id| id.seq).collect();
+            let living = queue.decide_delete_many(&seqs, at_ms)?;
+            if living.is_empty() {
+                return Ok(Decision::Nothing(()));
+            }
+            payload.deleted(&living);
+            Ok(Decision::Write { kind: Kind::Deleted, seq: 0, count: living.len(), draft: () })
+        });
+        self.or_absent(key, ask, deleted)
+    }
+}

@@ -1,0 +1,177 @@
+//! The verbs of queues: make, look, set metadata, remove, list, count. Knows how a write is decided,
+//! not how it is appended.
+
+use super::{Decision, Engine, PAYLOAD};
+use crate::domain::{Created, Durability, QueueEntry, QueueId, QueueInfo, QueueKey, QueueStats};
+use crate::error::{Error, Result};
+use crate::log::commit::{NewFrame, Refused};
+use crate::log::frame::Kind;
+use crate::metrics::add;
+use crate::receipt::Receipt;
+use crate::state::queue::Queue;
+use bytes::Bytes;
+
+impl Engine {
+    /// Makes a queue, or finds it. `floor`, when given, becomes its durability floor either way.
+    ///
+    /// # Errors
+    /// Those of every write: `Full`, `Busy`, `ReadOnly`, `Closed`.
+    pub fn create_queue(
+        &self,
+        key: &QueueKey,
+        floor: Option<Durability>,
+    ) -> Result<Receipt<Created>> {
+        let exists = self.core.state.lock(key).get(key).is_some();
+        if exists {
+            let changed = self.change(key, floor, |queue, payload| {
+                if floor.is_none() || floor == queue.floor {
+                    return Ok(Decision::Nothing(()));
+                }
+                payload.queue_changed(floor, None);
+                Ok(Decision::Write { kind: Kind::QueueChanged, seq: 0, count: 0, draft: () })
+            });
+            match changed {
+                Ok(receipt) => return Ok(receipt.map(|()| Created::Existing)),
+                // Gone in between: make it.
+                Err(Error::NoSuchQueue) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let at_ms = self.core.now_ms();
+        PAYLOAD.with_borrow_mut(|payload| {
+            payload.queue_created(key, floor, &[]);
+            loop {
+                self.admit(true)?;
+                let mut shard = self.core.state.lock(key);
+                if let Some(queue) = shard.get(key) {
+                    let demand = queue.demand(floor);
+                    let marks = self.core.log.watermarks();
+                    return Ok(Receipt::at(marks, queue.last_end, demand, Created::Existing));
+                }
+                let default = self.core.config.durability_of(key);
+                let demand = floor.unwrap_or(default);
+                let frame = NewFrame {
+                    kind: Kind::QueueCreated,
+                    at_ms,
+                    queue: 0,
+                    seq: 0,
+                    count: 0,
+                    payload: &payload.bytes,
+                    crc: payload.crc(),
+                };
+                match self.core.log.append(frame, demand) {
+                    Ok(appended) => {
+                        let id = QueueId(appended.head.lsn.0);
+                        let mut queue = Queue::new(id, key.clone(), demand);
+                        queue.floor = floor;
+                        queue.last_end = appended.end;
+                        self.core.state.insert(&mut shard, queue);
+                        let marks = self.core.log.watermarks();
+                        return Ok(Receipt::at(marks, appended.end, demand, Created::New));
+                    }
+                    Err(Refused::NoRoom) => {
+                        drop(shard);
+                        self.wait_for_room()?;
+                    }
+                    Err(Refused::For(error)) => return Err(error),
+                }
+            }
+        })
+    }
+
+    /// What is kept with a queue.
+    ///
+    /// # Errors
+    /// `NoSuchQueue`.
+    pub fn queue(&self, key: &QueueKey) -> Result<Receipt<QueueInfo>> {
+        self.read(key, |queue, _| {
+            Ok(QueueInfo {
+                metadata: Bytes::copy_from_slice(&queue.metadata),
+                floor: queue.floor,
+                durability: queue.durability,
+            })
+        })
+    }
+
+    /// Replaces a queue's metadata.
+    ///
+    /// # Errors
+    /// `NoSuchQueue`, `TooLarge`, and those of every write.
+    pub fn set_metadata(
+        &self,
+        key: &QueueKey,
+        metadata: &[u8],
+        ask: Option<Durability>,
+    ) -> Result<Receipt<()>> {
+        self.check_size(metadata.len() as u64)?;
+        self.change(key, ask, |_, payload| {
+            payload.queue_changed(None, Some(metadata));
+            Ok(Decision::Write { kind: Kind::QueueChanged, seq: 0, count: 0, draft: () })
+        })
+    }
+
+    /// Removes a queue with all it holds. Succeeds also where there is none.
+    ///
+    /// # Errors
+    /// Those of every write.
+    pub fn remove_queue(&self, key: &QueueKey, ask: Option<Durability>) -> Result<Receipt<()>> {
+        let at_ms = self.core.now_ms();
+        loop {
+            self.admit(false)?;
+            let mut shard = self.core.state.lock(key);
+            let Some(queue) = shard.get(key) else {
+                drop(shard);
+                return Ok(self.absent(key, ask, ()));
+            };
+            let demand = queue.demand(ask);
+            let frame = NewFrame {
+                kind: Kind::QueueRemoved,
+                at_ms,
+                queue: queue.id.0,
+                seq: 0,
+                count: 0,
+                payload: &[],
+                crc: crc32fast::Hasher::new(),
+            };
+            match self.core.log.append(frame, demand) {
+                Ok(appended) => {
+                    let removed = self.core.state.remove(&mut shard, key);
+                    self.core.state.set_removed(appended.end);
+                    add(&self.core.counters.deleted, removed);
+                    return Ok(Receipt::at(self.core.log.watermarks(), appended.end, demand, ()));
+                }
+                Err(Refused::NoRoom) => {
+                    drop(shard);
+                    self.wait_for_room()?;
+                }
+                Err(Refused::For(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Up to `limit` queues of a project whose names come after `marker`, sorted by name.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn queues(
+        &self,
+        project: Option<&str>,
+        marker: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<QueueEntry>> {
+        self.check_open()?;
+        Ok(self.core.state.list(project, marker, limit))
+    }
+
+    /// Exact counts, as of now.
+    ///
+    /// # Errors
+    /// `NoSuchQueue`, `Damaged`.
+    pub fn stats(&self, key: &QueueKey) -> Result<Receipt<QueueStats>> {
+        self.read(key, |queue, now_ms| {
+            let expired = queue.expire(now_ms, now_ms)?;
+            add(&self.core.counters.expired, expired);
+            queue.stats(now_ms)
+        })
+    }
+}
