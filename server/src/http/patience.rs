@@ -4,7 +4,10 @@
 //!
 //! Invariants:
 //! - While a request is being worked on, the connection is never cut for being silent.
-//! - A timer is only touched when the connection has nothing to read, so a busy one pays nothing.
+//! - A timer is only touched when the connection has nothing to read or cannot write, so a busy one
+//!   pays nothing.
+//! - Reading and writing are both watched: HTTP/1 reads nothing while answers wait to be taken and
+//!   more requests lie ready.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -142,9 +145,15 @@ impl<T> PatientIo<T> {
         }
     }
 
-    /// Ready once the other side has taken too long. Called when there is nothing to read.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let deadline = self.deadline();
+    /// When to give up on a client that takes nothing of what is written to it.
+    fn write_deadline(&self) -> Option<Instant> {
+        let idle_since = self.last_write.max(self.pulse.last_done());
+        (!self.pulse.is_working()).then_some(idle_since + self.idle_timeout)
+    }
+
+    /// Ready once the other side has taken too long. Called when there is nothing to read, or no
+    /// room to write.
+    fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<io::Error> {
         let alarm =
             self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.pulse.opened)));
         loop {
@@ -173,7 +182,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for PatientIo<T> {
     ) -> Poll<io::Result<()>> {
         let size_before = buffer.filled().len();
         match Pin::new(&mut self.io).poll_read(cx, buffer) {
-            Poll::Pending => self.poll_deadline(cx).map(Err),
+            Poll::Pending => {
+                let deadline = self.deadline();
+                self.poll_until(cx, deadline).map(Err)
+            }
             Poll::Ready(Ok(())) => {
                 let read = &buffer.filled()[size_before..];
                 if !read.is_empty() {
@@ -187,9 +199,18 @@ impl<T: AsyncRead + Unpin> AsyncRead for PatientIo<T> {
 }
 
 impl<T: AsyncWrite + Unpin> PatientIo<T> {
-    fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(result, Poll::Ready(Ok(_))) {
-            self.last_write = Instant::now();
+    fn note_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Ok(_)) => self.last_write = Instant::now(),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                let deadline = self.write_deadline();
+                return self.poll_until(cx, deadline).map(Err);
+            }
         }
         result
     }
@@ -202,7 +223,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for PatientIo<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.note_write(result)
+        self.note_write(cx, result)
     }
 
     fn poll_write_vectored(
@@ -211,7 +232,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for PatientIo<T> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.note_write(result)
+        self.note_write(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
