@@ -1,4 +1,5 @@
 //! What the suites share.
+pub mod binary;
 pub mod client;
 pub mod model;
 pub mod model_store;

@@ -1,0 +1,106 @@
+//! A disk without room: posting stops, all else goes on, and posting comes back by itself.
+
+use crate::wire::{MESSAGE, ask, assert_well, claim_and_delete, make_queue, post, request, work};
+use marconi_tests::binary::{Binary, wait_for};
+use std::process::Command;
+
+/// The state that both addresses of the admin API tell, and that `/ready` does so with 200.
+fn assert_state(server: &Binary, state: &str) {
+    for path in ["/health", "/ready"] {
+        let reply = server.admin("GET", path);
+        assert_eq!(reply.status, 200, "{reply}");
+        assert!(reply.to_string().contains(&format!(r#""state":"{state}""#)), "{path}: {reply}");
+    }
+}
+
+#[test]
+fn below_the_reserve_posting_stops_and_taking_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Binary::start(folder.path(), &["--disk-reserve-bytes=0"]);
+    make_queue(&server, "jobs");
+    for _ in 0..3 {
+        assert_eq!(post(&server, "jobs", MESSAGE).status, 201);
+    }
+    server.stop();
+
+    // More than any disk here has free.
+    let server = Binary::start(folder.path(), &["--disk-reserve-bytes=1TiB"]);
+    wait_for("the disk counting as full", || {
+        let reply = server.admin("GET", "/health");
+        reply.to_string().contains("disk full").then_some(())
+    });
+    assert_state(&server, "disk full");
+    for _ in 0..3 {
+        let reply = post(&server, "jobs", MESSAGE);
+        assert_eq!(reply.status, 503, "{reply}");
+        assert!(reply.header("Retry-After").is_some(), "{reply}");
+    }
+    assert_eq!(server.metric("marconi_disk_full"), 1);
+    let health = ask(&server, request("GET", "/v1/health"));
+    assert_eq!(health.status, 204, "a full disk is still served: {health}");
+    assert_eq!(claim_and_delete(&server, "jobs", 2), 2);
+    server.stop();
+
+    let server = Binary::start(folder.path(), &["--disk-reserve-bytes=0"]);
+    assert_eq!(claim_and_delete(&server, "jobs", 5), 1);
+    assert_state(&server, "up");
+    assert_well(&server);
+    server.stop();
+}
+
+/// A command that becomes the program in a world of its own, in which `folder` is a small disk; it
+/// is gone with the process. `None` where the system does not let us.
+fn on_a_small_disk(folder: &str) -> Option<[String; 5]> {
+    let mount = format!("mount -t tmpfs -o size=16m none {folder} && exec \"$@\"");
+    for flags in ["-m", "-Urm"] {
+        let words = ["unshare", flags, "sh", "-c", &mount];
+        let tried = Command::new(words[0]).args(&words[1..]).args(["sh", "true"]).output();
+        if tried.is_ok_and(|output| output.status.success()) {
+            return Some(words.map(str::to_owned));
+        }
+    }
+    None
+}
+
+#[test]
+fn posting_resumes_by_itself_once_messages_were_taken_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("the folder takes another");
+    let Some(launcher) = on_a_small_disk(&data.display().to_string()) else {
+        eprintln!("this system mounts no small disk for us; nothing was tested");
+        return;
+    };
+    let mut launcher: Vec<&str> = launcher.iter().map(String::as_str).collect();
+    // The name of the script, before its arguments.
+    launcher.push("sh");
+    let options = ["--disk-reserve-bytes=5MiB", "--checkpoint-interval-bytes=1MiB"];
+    let server = Binary::start_under(&launcher, folder.path(), &options);
+    make_queue(&server, "jobs");
+    let large = format!(r#"[{{"ttl": 3000, "body": "{}"}}]"#, "x".repeat(100_000));
+    let mut posted_count = 0;
+    let refused = wait_for("the disk being full", || {
+        let reply = post(&server, "jobs", &large);
+        posted_count += usize::from(reply.status == 201);
+        (reply.status != 201).then_some(reply)
+    });
+    assert_eq!(refused.status, 503, "{refused}");
+    assert!(refused.header("Retry-After").is_some(), "{refused}");
+    assert!(posted_count > 20, "only {posted_count} messages fit");
+    assert_state(&server, "disk full");
+
+    let mut taken_count = 0;
+    while taken_count < posted_count {
+        let count = claim_and_delete(&server, "jobs", 20);
+        assert!(count > 0, "{taken_count} of {posted_count} were there");
+        taken_count += count;
+    }
+    wait_for("posting coming back", || {
+        (post(&server, "jobs", MESSAGE).status == 201).then_some(())
+    });
+    assert_eq!(claim_and_delete(&server, "jobs", 5), 1);
+    assert_state(&server, "up");
+    work(&server, "jobs");
+    assert_well(&server);
+    server.stop();
+}
