@@ -103,7 +103,7 @@ impl<'a> Scanner<'a> {
                 && let Ok((head, _)) = frame::decode(&self.bytes[position..], Some(lsn))
             {
                 // The largest distance says "so far, or farther": it proves nothing.
-                if head.behind != u32::MAX && lsn.0 - u64::from(head.behind) > hole {
+                if head.behind != u32::MAX && lsn.0.saturating_sub(u64::from(head.behind)) > hole {
                     return Some(position as u64);
                 }
                 position += head.padded_size();

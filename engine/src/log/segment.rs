@@ -5,7 +5,7 @@ use super::record::{self, BadMessage};
 use crate::domain::Lsn;
 use crate::env::{Disk, File, Mapping};
 use crate::error::{Error, Result};
-use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
+use crate::files::format::{BadHeader, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
 use crate::files::segment_index::SegmentIndex;
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -88,14 +88,23 @@ impl Segment {
 
     /// Opens the segment in this file.
     pub(crate) fn open(disk: &dyn Disk, path: &Path, engine_id: u128) -> Result<Segment> {
+        let file = disk.open(path).map_err(|cause| Error::io("opening", path, cause))?;
+        Segment::open_file(path, file, engine_id)
+    }
+
+    /// Opens the segment in this file, which lies at `path`.
+    pub(crate) fn open_file(path: &Path, file: Arc<dyn File>, engine_id: u128) -> Result<Segment> {
         let failed = |cause| Error::io("opening", path, cause);
-        let file = disk.open(path).map_err(failed)?;
         if file.size().map_err(failed)? < SEGMENT_HEADER_SIZE {
             return Err(damaged(path, 0, "the file is shorter than a segment's header".into()));
         }
         let bytes = file.map().map_err(failed)?.bytes;
         let header = SegmentHeader::decode(&bytes, engine_id)
             .map_err(|what| damaged(path, 0, what.to_string()))?;
+        // Every place of the file has an LSN.
+        if header.base.0.checked_add(bytes.len() as u64).is_none() {
+            return Err(damaged(path, 0, BadHeader::Numbers.to_string()));
+        }
         drop(bytes);
         Segment::over(path.to_path_buf(), file, header)
     }
