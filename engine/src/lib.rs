@@ -55,6 +55,9 @@ mod receipt;
 mod state;
 mod upkeep;
 
+#[doc(hidden)]
+pub mod internals;
+
 pub use config::{Config, DurabilityRule};
 pub use domain::*;
 pub use engine::{Claim, Engine, Message, NewMessage, Page, RecoveryReport};

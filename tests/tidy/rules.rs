@@ -58,6 +58,7 @@ const BANNED: [Banned; 7] = [
             "server/src/config/sources.rs",
             "server/src/http/tls.rs",
             "server/src/metrics/process.rs",
+            "fuzz/src/lib.rs",
         ],
         in_tests: true,
         instead: "go through env::Disk, so that the simulated disk sees it",
@@ -190,7 +191,7 @@ fn every_module_file_is_used() {
             "mod" => folder.rsplit_once('/').map_or((folder, ""), |(above, last)| (last, above)),
             name => (name, folder),
         };
-        let is_target = ["tests", "benches", "examples", "bin"]
+        let is_target = ["tests", "benches", "examples", "bin", "fuzz_targets"]
             .iter()
             .any(|kind| folder.ends_with(&format!("/{kind}")));
         let parents = [

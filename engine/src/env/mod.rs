@@ -79,6 +79,11 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// Bytes that are in memory already.
+    pub(crate) fn of(bytes: Bytes) -> Mapping {
+        Mapping { bytes, alive: Arc::new(()) }
+    }
+
     /// Whether a slice of the bytes is held anywhere besides this struct.
     pub fn is_shared(self) -> bool {
         let Mapping { bytes, alive } = self;

@@ -8,9 +8,10 @@
 use super::archive::Archived;
 use super::format::{self, BadHeader, HEADER_SIZE};
 use crate::domain::{ClientId, QueueId, Seq};
-use crate::env::{Disk, File};
+use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::log::record::MessageRecord;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -254,11 +255,11 @@ impl SegmentIndex {
     /// again from the segment.
     pub(crate) fn open(disk: &dyn Disk, segment: &Path) -> Option<SegmentIndex> {
         let file = disk.open(&format::index_path(segment)).ok()?;
-        SegmentIndex::read(&*file).ok()
+        SegmentIndex::read(file.map().ok()?.bytes).ok()
     }
 
-    fn read(file: &dyn File) -> std::result::Result<SegmentIndex, BadHeader> {
-        let bytes = file.map().map_err(|_| BadHeader::Short)?.bytes;
+    /// Checks the bytes of an index, which have to be aligned as a map is.
+    pub(crate) fn read(bytes: Bytes) -> std::result::Result<SegmentIndex, BadHeader> {
         let fields = format::decode(MAGIC, &bytes)?;
         let field = |place: usize| crate::log::frame::u64_at(fields, place * 8);
         let (size, run_count, crc) = (field(0), field(1), field(2));

@@ -132,6 +132,14 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The settings that a file with this text makes; for fuzzers.
+    #[doc(hidden)]
+    pub fn from_text(text: &str) -> Result<Settings, ConfigError> {
+        let mut settings = Settings::default();
+        settings.read_file(Path::new(""), text)?;
+        Ok(settings)
+    }
+
     /// The options with their values and origins, in the order of the table.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Spec, &Value, &Origin)> {
         OPTIONS.iter().zip(&self.values).map(|(spec, (value, origin))| (spec, value, origin))

@@ -1,0 +1,3 @@
+//! Fuzzes `marconi_fuzz::checkpoint`.
+#![cfg_attr(fuzzing, no_main)]
+marconi_fuzz::target!(checkpoint);
