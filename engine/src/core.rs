@@ -4,6 +4,7 @@
 use crate::config::Config;
 use crate::domain::{Durability, QueueKey};
 use crate::env::Environment;
+use crate::error::{Error, Result};
 use crate::files::checkpoint::CheckpointHeader;
 use crate::files::format::{CHECKPOINT_FOLDER, LOG_FOLDER};
 use crate::log::commit::Log;
@@ -31,10 +32,15 @@ pub(crate) struct Core {
     pub(crate) spares: Mutex<Vec<PathBuf>>,
     /// Numbers for the names of spare files.
     pub(crate) spare_ticket: AtomicU64,
-    /// The highest number of a checkpoint found at the start, usable or not: none is given again.
-    pub(crate) checkpoint_floor: AtomicU64,
     /// The checkpoints kept, oldest first.
     checkpoints: Mutex<Vec<CheckpointHeader>>,
+    /// The highest number that a checkpoint was ever begun under. Each is used once: a number says
+    /// which segments a checkpoint can know of.
+    pub(crate) last_checkpoint: AtomicU64,
+    /// Checkpoints, by number, that are damaged or could not be finished, and may lie there still.
+    pub(crate) stray_checkpoints: Mutex<Vec<u64>>,
+    /// Held while the next segment is made ready.
+    pub(crate) preparing: Mutex<()>,
     /// Checkpoints and compactions take turns: a checkpoint knows either all or nothing of one.
     pub(crate) turn: Mutex<()>,
     /// Held while segments are indexed: two that index the same one would take the unfinished file
@@ -66,8 +72,10 @@ impl Core {
             segments: Mutex::default(),
             spares: Mutex::default(),
             spare_ticket: AtomicU64::new(0),
-            checkpoint_floor: AtomicU64::new(0),
             checkpoints: Mutex::default(),
+            last_checkpoint: AtomicU64::new(0),
+            stray_checkpoints: Mutex::default(),
+            preparing: Mutex::default(),
             turn: Mutex::default(),
             sealing: Mutex::default(),
             counters,
@@ -83,6 +91,16 @@ impl Core {
 
     pub(crate) fn checkpoint_folder(&self) -> PathBuf {
         self.config.folder.join(CHECKPOINT_FOLDER)
+    }
+
+    pub(crate) fn strays(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.stray_checkpoints.lock().expect("no code panics while it holds the strays")
+    }
+
+    /// Checkpoints and compaction end with the log: once it failed, nothing on disk is moved about.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        let failure = self.log.watermarks().failure();
+        failure.map_or(Ok(()), |why| Err(Error::ReadOnly(why.clone())))
     }
 
     pub(crate) fn now_ms(&self) -> u64 {

@@ -78,7 +78,7 @@ impl Engine {
     pub fn claim_get(&self, key: &QueueKey, id: ClaimId) -> Result<Receipt<Claim>> {
         let found = self.read(key, |queue, now_ms| {
             let (claim, held) = queue.claim_get(id, now_ms)?.ok_or(Error::NoSuchClaim)?;
-            let held = held.into_iter();
+            let held = held.into_iter().filter(|located| self.is_written(located));
             Ok(Claim {
                 id,
                 ttl_s: claim.ttl_s,

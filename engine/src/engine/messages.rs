@@ -133,7 +133,7 @@ impl Engine {
                 let left = limit - page.messages.len();
                 let listing = queue.list(from, left, filter, engine_id, now_ms)?;
                 more = listing.more_from;
-                let messages = listing.found.into_iter();
+                let messages = listing.found.into_iter().filter(|found| self.is_written(found));
                 page.messages.extend(messages.map(|found| Message::new(queue.id, found, now_ms)));
                 Ok(())
             });
@@ -167,7 +167,8 @@ impl Engine {
                 if id.queue != queue.id || found.iter().any(|message| message.id == *id) {
                     continue;
                 }
-                if let Some(located) = queue.get(id.seq, now_ms)? {
+                let located = queue.get(id.seq, now_ms)?;
+                if let Some(located) = located.filter(|located| self.is_written(located)) {
                     found.push(Message::new(queue.id, located, now_ms));
                 }
             }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 mod clock;
 mod os;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use os::OsDisk;

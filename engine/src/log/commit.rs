@@ -175,7 +175,7 @@ impl Tail {
             lsn: self.lsn(),
             at_ms,
             queue: 0,
-            seq: 0,
+            seq: next.header.base.0,
             behind: u32::MAX,
             kind: Kind::SegmentEnd,
             count: 0,
@@ -450,6 +450,13 @@ impl Log {
             // Its panic was reported as the log's failure already.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Where opening failed half-way nobody closed it.
+        self.finish(Ending::Abrupt);
     }
 }
 

@@ -49,7 +49,7 @@ pub enum Kind {
     Deleted = 8,
     /// The log goes on after an end that was not clean; `seq` numbers are skipped in every queue.
     Resumed = 9,
-    /// The segment ends here; the log goes on in the next one.
+    /// The segment ends here; the log goes on at LSN `seq`, where another segment begins.
     SegmentEnd = 10,
 }
 

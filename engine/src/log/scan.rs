@@ -10,12 +10,21 @@ use crate::files::format::SEGMENT_HEADER_SIZE;
 /// Why a scan came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScanEnd {
-    /// A frame says that the segment ends here.
-    Sealed,
-    /// The file ends right behind a frame: it was cut there, or rewritten.
+    /// A frame says that the segment ends here, and where the log goes on.
+    Sealed(Lsn),
+    /// The file ends right behind a frame, as one that was rewritten does.
     Eof,
     /// What follows is no frame.
     Invalid(Invalid),
+}
+
+/// What lies behind an invalid frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beyond {
+    /// A later frame proves that the invalid one had been durable.
+    pub proves_damage: bool,
+    /// Where the last whole frame found ends; the invalid frame's own place where there is none.
+    pub end: u64,
 }
 
 /// A walk over a segment.
@@ -43,16 +52,17 @@ impl<'a> Scanner<'a> {
         if self.end.is_some() {
             return None;
         }
-        if self.position >= self.bytes.len() {
+        let is_rewritten = self.segment.header.generation > 0;
+        if is_rewritten && self.position >= self.bytes.len() {
             self.end = Some(ScanEnd::Eof);
             return None;
         }
         // Rewritten segments keep each frame's first LSN, which is no longer its place.
-        let lsn = (self.segment.header.generation == 0).then(|| self.lsn_of(self.position));
-        match frame::decode(&self.bytes[self.position..], lsn) {
+        let lsn = (!is_rewritten).then(|| self.lsn_of(self.position));
+        match frame::decode(self.bytes.get(self.position..).unwrap_or_default(), lsn) {
             Ok((head, _)) if head.kind == Kind::SegmentEnd => {
                 self.position += head.padded_size();
-                self.end = Some(ScanEnd::Sealed);
+                self.end = Some(ScanEnd::Sealed(Lsn(head.seq)));
                 None
             }
             Ok((head, payload)) => {
@@ -86,16 +96,18 @@ impl<'a> Scanner<'a> {
         self.lsn_of(self.position)
     }
 
-    /// After a walk that ended in an invalid frame: the place of a later frame which proves that the
-    /// invalid one had been durable, so that it is damage and not a torn tail.
+    /// After a walk that ended in an invalid frame: whether a later frame proves that the invalid one
+    /// had been durable, so that it is damage and not a torn tail; and where the last frame ends that
+    /// is still whole behind it.
     ///
     /// Every frame says how far the log was durable when it was appended. A whole frame behind the
     /// hole that says "all before me, beyond the hole, was on stable storage" can only stand there if
     /// the hole was once a frame. Without such a witness nothing behind the hole was acknowledged as
     /// durable *and* the hole itself may be what a power cut tore.
-    pub fn witness_of_damage(&self) -> Option<u64> {
+    pub fn beyond(&self) -> Beyond {
         let hole = self.lsn().0;
         let mut position = self.position + ALIGNMENT;
+        let mut end = self.position as u64;
         while position + HEAD_SIZE <= self.bytes.len() {
             let lsn = self.lsn_of(position);
             // A cheap look first: almost nothing has the right LSN by chance.
@@ -104,14 +116,15 @@ impl<'a> Scanner<'a> {
             {
                 // The largest distance says "so far, or farther": it proves nothing.
                 if head.behind != u32::MAX && lsn.0.saturating_sub(u64::from(head.behind)) > hole {
-                    return Some(position as u64);
+                    return Beyond { proves_damage: true, end };
                 }
                 position += head.padded_size();
+                end = position as u64;
             } else {
                 position += ALIGNMENT;
             }
         }
-        None
+        Beyond { proves_damage: false, end }
     }
 
     /// An error for damage at `position`.

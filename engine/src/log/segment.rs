@@ -112,6 +112,12 @@ impl Segment {
     fn over(path: PathBuf, file: Arc<dyn File>, header: SegmentHeader) -> Result<Segment> {
         let failed = |cause| Error::io("mapping", path.as_path(), cause);
         let size = file.size().map_err(failed)?;
+        // Segments are written whole before they are used; only rewriting makes them smaller.
+        let whole = header.span.saturating_add(SEGMENT_HEADER_SIZE);
+        if header.generation == 0 && size != whole {
+            let what = format!("the file has {size} bytes where {whole} were written");
+            return Err(damaged(&path, size.min(whole), what));
+        }
         let mapping = file.map().map_err(failed)?;
         Ok(Segment {
             header,

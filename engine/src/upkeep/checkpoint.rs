@@ -9,6 +9,7 @@ use crate::files::checkpoint::{
 use crate::files::format;
 use crate::metrics::add;
 use crate::state::queue::Queue;
+use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -68,8 +69,8 @@ fn has_dead_space(core: &Core) -> bool {
 /// began, and passes over what a queue already has.
 pub(crate) fn write(core: &Core, clean: bool) -> Result<CheckpointHeader> {
     let _turn = core.turn.lock().unwrap_or_else(PoisonError::into_inner);
-    let newest = core.checkpoints().last().map_or(0, |newest| newest.number);
-    let number = newest.max(core.checkpoint_floor.load(Ordering::Relaxed)) + 1;
+    core.check_writable()?;
+    let number = core.last_checkpoint.fetch_add(1, Ordering::Relaxed) + 1;
     let folder = core.checkpoint_folder();
     let lsn = core.log.end();
     let mut writer = Writer::create(&*core.env.disk, &folder, number, lsn, core.now_ms())?;
@@ -77,22 +78,38 @@ pub(crate) fn write(core: &Core, clean: bool) -> Result<CheckpointHeader> {
         writer.abandon();
         return Err(error);
     }
+    // Where finishing fails it may have its name all the same.
+    core.strays().push(number);
     let header = writer.finish(clean)?;
+    core.strays().retain(|stray| *stray != number);
     let mut kept = core.checkpoints();
     kept.push(header);
     let surplus = kept.len().saturating_sub(KEPT);
-    let old: Vec<CheckpointHeader> = kept.drain(..surplus).collect();
+    let old: Vec<u64> = kept.drain(..surplus).map(|old| old.number).collect();
+    let is_enough = kept.len() == KEPT;
     drop(kept);
-    for old in old {
-        let path = folder.join(format::checkpoint_name(old.number));
-        core.env
-            .disk
-            .remove(&path)
-            .map_err(|cause| Error::io("removing", path.as_path(), cause))?;
+    core.strays().extend(old);
+    if is_enough {
+        remove_strays(core, &folder)?;
     }
     add(&core.counters.checkpoints, 1);
     tracing::debug!(number, lsn = lsn.0, size = header.size, "checkpoint written");
     Ok(header)
+}
+
+/// Removes checkpoints that nobody needs. What cannot be removed now is tried again.
+fn remove_strays(core: &Core, folder: &Path) -> Result<()> {
+    let mut strays = core.strays();
+    while let Some(number) = strays.last() {
+        let path = folder.join(format::checkpoint_name(*number));
+        match core.env.disk.remove(&path) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("removing", path, cause));
+            }
+            _ => strays.pop(),
+        };
+    }
+    Ok(())
 }
 
 fn fill(core: &Core, writer: &mut Writer<'_>, clean: bool) -> Result<()> {

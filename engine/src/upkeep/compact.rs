@@ -28,6 +28,8 @@ use crate::log::record::{Payload, Record};
 use crate::log::segment::{self, Segment};
 use crate::metrics::add;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,6 +47,7 @@ const PAUSE_STEP: Duration = Duration::from_millis(20);
 /// One look over all segments; rewrites what is due. Returns how many bytes of disk it freed.
 pub(crate) fn round(core: &Core) -> Result<u64> {
     let _turn = core.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    core.check_writable()?;
     let mut freed = remove_dead(core)?;
     while !core.is_closing() {
         let Some(group) = choose(core) else { break };
@@ -138,7 +141,7 @@ fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
         base: first.base,
         span: last.base.0 + last.span - first.base.0,
         created_ms: core.now_ms(),
-        after_checkpoint: core.checkpoints().last().map_or(0, |newest| newest.number),
+        after_checkpoint: core.last_checkpoint.load(Ordering::Relaxed),
     };
     let copied = copy(core, &group, header);
     if matches!(copied, Err(Error::Damaged { .. })) {
@@ -147,7 +150,11 @@ fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
     }
     let Some(new) = copied? else { return Ok(0) };
     let new = Arc::new(new);
-    swap(core, &group, &new)?;
+    if let Err(error) = swap(core, &group, &new) {
+        // Memory says one thing, the disk another: only a restart makes them one again.
+        core.log.watermarks().fail(&format!("a rewritten segment could not be used: {error}"));
+        return Err(error);
+    }
     let before: u64 = group.iter().map(|one| one.disk_size()).sum();
     add(&core.counters.compacted_bytes, new.size());
     tracing::debug!(
@@ -207,14 +214,38 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
     core.log.sync_to(core.log.end())?;
     // The index first: a segment of a later generation never stands without.
     segment_index::write(disk, &path, copier.index)?;
-    disk.rename(&aside, &path).map_err(failed)?;
-    disk.sync_folder(&folder).map_err(failed)?;
-    let segment = Segment::open(disk, &path, core.engine_id)?;
-    let index = SegmentIndex::open(disk, &path)
-        .ok_or_else(|| segment::damaged(&path, 0, "its new index cannot be read".to_owned()))?;
-    segment.set_index(index);
-    segment.seal(Lsn(header.base.0 + header.span));
-    Ok(Some(segment))
+    let adopt = || -> Result<Segment> {
+        disk.rename(&aside, &path).map_err(failed)?;
+        disk.sync_folder(&folder).map_err(failed)?;
+        let segment = Segment::open(disk, &path, core.engine_id)?;
+        let index = SegmentIndex::open(disk, &path)
+            .ok_or_else(|| segment::damaged(&path, 0, "its new index cannot be read".to_owned()))?;
+        segment.set_index(index);
+        segment.seal(Lsn(header.base.0 + header.span));
+        Ok(segment)
+    };
+    match adopt() {
+        Ok(segment) => Ok(Some(segment)),
+        Err(error) => {
+            take_back(core, &path);
+            Err(error)
+        }
+    }
+}
+
+/// Removes a rewritten segment that may have its name, but was not adopted. A start would take it for
+/// the newest generation, and the next checkpoint would know nothing of it: if it cannot be removed for
+/// good, there must be no next checkpoint.
+fn take_back(core: &Core, path: &Path) {
+    let disk = &*core.env.disk;
+    let removed = match disk.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => disk.sync_folder(&core.log_folder()),
+    };
+    if let Err(error) = removed {
+        let why = format!("a rewritten segment could not be taken back: {error}");
+        core.log.watermarks().fail(&why);
+    }
 }
 
 /// Lets the queues look into the new segment. From here on nobody finds the old ones.

@@ -76,7 +76,7 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
 
     let segments = open_segments(&*disk, &log_folder, header.engine_id)?;
     report.segments = segments.len() as u64;
-    let Checkpoints { kept, newest, floor } =
+    let FoundCheckpoints { kept, newest, damaged, last } =
         open_checkpoints(&*disk, &checkpoint_folder, &segments, &mut report)?;
 
     let mut replay = Replay::new(&config, &header, newest.as_ref())?;
@@ -93,10 +93,14 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
     let engine_id = header.engine_id;
     let sync_interval = Duration::from_millis(config.sync_interval_ms);
     let active = first_segment(&config, &env, engine_id, number, &mut tail)?;
+    if let Some(torn) = tail.torn.take() {
+        torn.cut(tail.limit, &mut report)?;
+    }
     let log = Log::start(active, config.write_buffer_max_bytes, sync_interval, counters.clone());
     let core = Core::new(config, env, engine_id, state, log, counters);
     *core.checkpoints() = kept;
-    core.checkpoint_floor.store(floor, Ordering::Relaxed);
+    *core.strays() = damaged;
+    core.last_checkpoint.store(last, Ordering::Relaxed);
     for segment in tail.segments {
         core.segments().insert(segment.number(), segment);
     }
@@ -180,6 +184,9 @@ fn take_folder(config: &Config, env: &Environment) -> Result<(Lock, FolderHeader
     let make = || -> io::Result<()> {
         disk.create_folder(&folder.join(LOG_FOLDER))?;
         disk.create_folder(&folder.join(CHECKPOINT_FOLDER))?;
+        // The folder's own name, before anything in it counts.
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        disk.sync_folder(parent.unwrap_or(Path::new(".")))?;
         let aside = path.with_extension(UNFINISHED);
         let file = disk.create(&aside)?;
         file.write_at(&header.encode(), 0)?;
@@ -210,13 +217,16 @@ fn open_segments(disk: &dyn Disk, folder: &Path, engine_id: u128) -> Result<Vec<
     Ok(found)
 }
 
-/// The checkpoints found.
-struct Checkpoints {
-    /// The headers of those that can be used, oldest first.
+/// What lies in the folder of checkpoints.
+struct FoundCheckpoints {
+    /// The headers of those that are whole, oldest first.
     kept: Vec<CheckpointHeader>,
+    /// The one to use.
     newest: Option<Checkpoint>,
-    /// The highest number, also of one that cannot be used.
-    floor: u64,
+    /// The numbers of those that are not whole.
+    damaged: Vec<u64>,
+    /// The highest number, damaged or not.
+    last: u64,
 }
 
 /// Checkpoints are tried from the newest on.
@@ -225,12 +235,12 @@ fn open_checkpoints(
     folder: &Path,
     segments: &[Segment],
     report: &mut RecoveryReport,
-) -> Result<Checkpoints> {
+) -> Result<FoundCheckpoints> {
     let names = disk.list(folder).map_err(|cause| Error::io("reading", folder, cause))?;
     let mut numbers: Vec<u64> =
         names.iter().filter_map(|name| format::checkpoint_number(name)).collect();
     numbers.sort_unstable();
-    let mut kept = Vec::new();
+    let (mut kept, mut damaged) = (Vec::new(), Vec::new());
     let mut newest = None;
     for number in numbers.iter().rev() {
         let path = folder.join(format::checkpoint_name(*number));
@@ -241,7 +251,10 @@ fn open_checkpoints(
             }
             Err(why) => {
                 tracing::warn!(file = %path.display(), why, "a checkpoint cannot be used");
-                report.fell_back = Some(format!("{}: {why}", path.display()));
+                if newest.is_none() {
+                    report.fell_back.get_or_insert(format!("{}: {why}", path.display()));
+                }
+                damaged.push(*number);
             }
         }
     }
@@ -259,7 +272,8 @@ fn open_checkpoints(
         });
     }
     report.checkpoint = newest.as_ref().map_or(0, |newest| newest.header.number);
-    Ok(Checkpoints { kept, newest, floor: numbers.last().copied().unwrap_or(0) })
+    let last = numbers.last().copied().unwrap_or(0);
+    Ok(FoundCheckpoints { kept, newest, damaged, last })
 }
 
 /// The segment that this run begins with.
@@ -310,13 +324,19 @@ fn remove_strays(core: &Core, unused: &[Unused]) -> Result<()> {
     for folder in [core.log_folder(), core.checkpoint_folder()] {
         let failed = |cause| Error::io("reading", folder.as_path(), cause);
         let names = disk.list(&folder).map_err(failed)?;
+        let mut changed = !unused.is_empty();
         for name in &names {
             let is_orphan = name
                 .strip_suffix(".idx")
                 .is_some_and(|stem| !names.contains(&format!("{stem}.seg")));
             if is_orphan || name.ends_with(&format!(".{UNFINISHED}")) {
                 remove(&folder.join(name))?;
+                changed = true;
             }
+        }
+        // An empty segment that comes back behind frames would look like a hole in the log.
+        if changed {
+            disk.sync_folder(&folder).map_err(|cause| Error::io("syncing", folder, cause))?;
         }
     }
     Ok(())
@@ -357,6 +377,8 @@ struct Tail {
     /// Behind every LSN that may ever have been given out.
     limit: Lsn,
     last_number: u64,
+    /// The last segment does not say where the log goes on.
+    torn: Option<Torn>,
 }
 
 /// A segment's file that is not needed any more.
@@ -472,19 +494,21 @@ impl Replay {
             end: self.from,
             limit: self.from,
             last_number: 0,
+            torn: None,
         };
         let total = found.len();
         // A segment with frames behind one that ends badly proves damage; until one comes, the bad
         // end may be a torn tail.
         let mut torn: Option<Torn> = None;
-        let mut reaches_checkpoint = self.checkpoint == 0;
+        // Where the next segment has to begin. The first one read has to hold the checkpoint's LSN.
+        let mut next: Option<Lsn> = None;
+        let mut is_first = true;
         for (done, segment) in found.into_iter().enumerate() {
             let header = segment.header;
             if self.told.elapsed() > PROGRESS {
                 tracing::info!(done, total, replayed = report.replayed_frames, "recovering");
                 self.told = Instant::now();
             }
-            reaches_checkpoint |= header.base <= self.from && self.from < segment.lsn_limit();
             tail.limit = tail.limit.max(segment.lsn_limit());
             if header.number <= tail.last_number {
                 // What compaction joined: a rewritten segment stands for it already.
@@ -499,26 +523,41 @@ impl Replay {
                 tail.unused.push(Unused::new(&segment));
             } else if segment.lsn_limit() <= self.from {
                 tail.segments.push(self.add_indexed(disk, segment, report)?);
+            } else if next.is_some_and(|next| header.base < next) {
+                // Made ready, and passed over when the log went on after an unclean end.
+                if Scanner::new(&segment).next_frame().is_some() {
+                    let what = "frames in a segment that the log passed over".to_owned();
+                    return Err(segment::damaged(&segment.path, SEGMENT_HEADER_SIZE, what));
+                }
+                tail.unused.push(Unused::new(&segment));
             } else {
+                let expected = next.unwrap_or(self.from);
+                let begins_well = header.base == expected || is_first && header.base < expected;
+                if !begins_well {
+                    return Err(self.missing(expected));
+                }
+                is_first = false;
                 let segment = Arc::new(segment);
-                torn = self.scan(&segment, &mut tail, report)?;
+                (torn, next) = match self.scan(&segment, &mut tail, report)? {
+                    Scanned::GoesOn(next) => (None, Some(next)),
+                    Scanned::Ends(torn) => (Some(torn), None),
+                };
                 tail.segments.push(segment);
             }
         }
-        if !reaches_checkpoint {
-            return Err(segment::damaged(
-                &self.config.folder.join(LOG_FOLDER),
-                0,
-                format!(
-                    "the segment with LSN {}, where the checkpoint ends, is missing",
-                    self.from
-                ),
-            ));
+        if let Some(next) = next {
+            return Err(self.missing(next));
         }
-        if let Some(torn) = torn {
-            torn.cut(self.from, &mut tail, report)?;
+        if is_first && self.checkpoint > 0 {
+            return Err(self.missing(self.from));
         }
+        tail.torn = torn;
         Ok(tail)
+    }
+
+    fn missing(&self, lsn: Lsn) -> Error {
+        let what = format!("the segment that holds LSN {lsn} of the log is missing");
+        segment::damaged(&self.config.folder.join(LOG_FOLDER), 0, what)
     }
 
     /// A segment that lies wholly below the checkpoint: its index tells where messages are, and the
@@ -566,7 +605,7 @@ impl Replay {
         segment: &Arc<Segment>,
         tail: &mut Tail,
         report: &mut RecoveryReport,
-    ) -> Result<Option<Torn>> {
+    ) -> Result<Scanned> {
         let mut scanner = Scanner::new(segment);
         while let Some((position, head, payload)) = scanner.next_frame() {
             let record = Record::decode(&head, payload)
@@ -581,14 +620,21 @@ impl Replay {
             tail.end = tail.end.max(end);
         }
         segment.seal(scanner.lsn());
-        let ScanEnd::Invalid(why) = scanner.end() else { return Ok(None) };
-        let torn = Torn { segment: segment.clone(), position: scanner.position(), why };
+        let why = match scanner.end() {
+            ScanEnd::Sealed(next) => return Ok(Scanned::GoesOn(next)),
+            // Rewritten segments stand for all LSNs up to their limit.
+            ScanEnd::Eof => return Ok(Scanned::GoesOn(segment.lsn_limit())),
+            ScanEnd::Invalid(why) => why,
+        };
+        let beyond = scanner.beyond();
+        let position = scanner.position();
+        let torn = Torn { segment: segment.clone(), position, why, end: beyond.end };
         // Below the checkpoint everything was durable once; elsewhere a later frame may prove it.
-        let was_durable = scanner.lsn() < self.from || scanner.witness_of_damage().is_some();
+        let was_durable = scanner.lsn() < self.from || beyond.proves_damage;
         if why == Invalid::Unknown || was_durable {
             return Err(torn.damage());
         }
-        Ok(Some(torn))
+        Ok(Scanned::Ends(torn))
     }
 
     fn replay(&mut self, place: &Place<'_>, record: &Record<'_>) -> Result<()> {
@@ -695,11 +741,21 @@ impl Known {
     }
 }
 
+/// How a segment ended.
+enum Scanned {
+    /// It says where the log goes on.
+    GoesOn(Lsn),
+    /// It does not.
+    Ends(Torn),
+}
+
 /// A log that ends without saying so.
 struct Torn {
     segment: Arc<Segment>,
     position: u64,
     why: Invalid,
+    /// Behind the last whole frame after that.
+    end: u64,
 }
 
 impl Torn {
@@ -707,14 +763,17 @@ impl Torn {
         segment::damaged(&self.segment.path, self.position, self.why.to_string())
     }
 
-    /// Ends the log here: writes the frame that says so over whatever lies behind.
-    /// A segment that holds nothing goes, unless the checkpoint ends in it, at `from`: a start
-    /// before the next checkpoint looks for it.
-    fn cut(self, from: Lsn, tail: &mut Tail, report: &mut RecoveryReport) -> Result<()> {
-        let Torn { segment, position, why } = self;
+    /// Ends the log here: writes the frame that says so, and that the log goes on at `next`, over
+    /// whatever lies behind.
+    fn cut(self, next: Lsn, report: &mut RecoveryReport) -> Result<()> {
+        let Torn { segment, position, why, end } = self;
+        let mut torn_bytes = end - position;
         if why == Invalid::Checksum {
             let bytes = &segment.bytes()[position as usize..];
-            report.torn_bytes = u64::from(frame::u32_at(bytes, 4)).min(bytes.len() as u64);
+            torn_bytes = torn_bytes.max(u64::from(frame::u32_at(bytes, 4)).min(bytes.len() as u64));
+        }
+        if torn_bytes > 0 {
+            report.torn_bytes = torn_bytes;
             tracing::warn!(
                 file = %segment.path.display(),
                 offset = position,
@@ -722,18 +781,12 @@ impl Torn {
                 "cut a torn write off the end of the log"
             );
         }
-        let is_looked_for = segment.header.base <= from && from < segment.lsn_limit();
-        if position == SEGMENT_HEADER_SIZE && !is_looked_for {
-            tail.segments.retain(|kept| kept.number() != segment.number());
-            tail.unused.push(Unused::new(&segment));
-            return Ok(());
-        }
         let head = Head {
             length: HEAD_SIZE as u32,
             lsn: segment.lsn_at(position),
             at_ms: 0,
             queue: 0,
-            seq: 0,
+            seq: next.0,
             behind: u32::MAX,
             kind: Kind::SegmentEnd,
             count: 0,

@@ -22,7 +22,10 @@ pub(crate) const SPARES_MAX: usize = 2;
 /// The work of `marconi-prepare`: readies the next segment, if the log wants one, and indexes those
 /// that are full.
 pub(crate) fn round(core: &Core) -> Result<()> {
-    let next = make_next(core);
+    let next = {
+        let _one_at_a_time = core.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        make_next(core)
+    };
     if next.as_ref().is_err_and(Error::is_out_of_space) {
         core.log.stop_posting(true);
     }
@@ -134,7 +137,7 @@ fn read_frames(scanner: &mut Scanner<'_>, engine_id: u128) -> Result<IndexBuilde
         }
     }
     match scanner.end() {
-        ScanEnd::Sealed | ScanEnd::Eof => Ok(builder),
+        ScanEnd::Sealed(_) | ScanEnd::Eof => Ok(builder),
         ScanEnd::Invalid(why) => Err(scanner.damaged(scanner.position(), why.to_string())),
     }
 }
