@@ -104,9 +104,7 @@ fn live(seed: u64, durability: Durability) {
             record.expire(world.now_ms());
             let step = random.step(&record, &mut number);
             let next = record.after(&step, world.now_ms());
-            if std::env::var("DBG").is_ok() { eprintln!("{life} {} {step:?}", world.now_ms()); }
             let done = world.run(&engine, &step);
-            if std::env::var("DBG").is_ok() { eprintln!("  {done:?} {}", world.disk.is_stopped()); }
             // What failed may have been done all the same.
             history.push(next.clone());
             match done {

@@ -39,7 +39,8 @@ pub(crate) struct View(pub(crate) BTreeMap<String, QueueView>);
 pub(crate) struct QueueView {
     pub(crate) metadata: Vec<u8>,
     pub(crate) messages: Vec<u64>,
-    pub(crate) claims: BTreeSet<Vec<u64>>,
+    /// What each holds, and when it ends: two states that differ in nothing else go different ways.
+    pub(crate) claims: BTreeSet<(Vec<u64>, u64)>,
 }
 
 /// The state that the steps so far have to leave.
@@ -131,7 +132,11 @@ impl Record {
             let view = QueueView {
                 metadata: queue.metadata.clone(),
                 messages: queue.messages.keys().copied().collect(),
-                claims: queue.groups().into_values().collect(),
+                claims: queue
+                    .groups()
+                    .into_iter()
+                    .map(|(claim, held)| (held, queue.claims[&claim]))
+                    .collect(),
             };
             (name.clone(), view)
         });

@@ -177,6 +177,7 @@ impl World {
                     claims.entry(claim).or_default().push(number);
                 }
             }
+            let mut seen = BTreeSet::new();
             for (id, held) in &claims {
                 let claim = engine.claim_get(&entry.key, *id).expect("lives").wait().expect("ok");
                 let listed: Vec<u64> = claim
@@ -185,6 +186,9 @@ impl World {
                     .map(|message| number_of(&message.body().expect("is whole")))
                     .collect();
                 assert_eq!(&listed, held);
+                // Whole seconds lie between any two steps.
+                let renewed_ms = self.now_ms() - claim.age_s * 1000;
+                seen.insert((listed, renewed_ms + u64::from(claim.ttl_s) * 1000));
             }
             let stats = engine.stats(&entry.key).expect("counts").wait().expect("is durable");
             let claimed: usize = claims.values().map(Vec::len).sum();
@@ -193,8 +197,8 @@ impl World {
                 assert_eq!(stats.claimed, claimed as u64);
                 assert_eq!(stats.free + stats.claimed, numbers.len() as u64);
             }
-            let claims = claims.into_values().collect::<BTreeSet<_>>();
-            let queue = QueueView { metadata: entry.metadata.to_vec(), messages: numbers, claims };
+            let queue =
+                QueueView { metadata: entry.metadata.to_vec(), messages: numbers, claims: seen };
             view.0.insert(entry.key.name().to_owned(), queue);
         }
         view
