@@ -3,6 +3,7 @@
 //! `MARCONI_SIM_SEEDS` (a count, or `from..to`) runs more of them.
 
 mod every_step;
+mod guarantees;
 mod random;
 mod record;
 mod world;
