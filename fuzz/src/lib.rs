@@ -157,8 +157,8 @@ fn scan(file: Vec<u8>) {
         record(&head, payload);
     }
     if let ScanEnd::Invalid(_) = scanner.end() {
-        let witness = scanner.witness_of_damage();
-        assert!(witness.is_none_or(|at| at > scanner.position() && at < segment.size()));
+        let beyond = scanner.beyond();
+        assert!(beyond.end >= scanner.position() && beyond.end <= segment.size());
     }
 }
 

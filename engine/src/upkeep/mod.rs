@@ -7,6 +7,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod compact;
 pub(crate) mod recover;
+mod replay;
 pub(crate) mod segments;
 mod sweep;
 

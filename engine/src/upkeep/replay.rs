@@ -1,0 +1,465 @@
+//! Replay: the newest checkpoint, the segments' indexes, and every record behind the checkpoint, brought
+//! into one state; and how the log ends. Reads only; what is to be changed is left to `recover.rs`.
+
+use super::recover::RecoveryReport;
+use super::segments::make_index;
+use crate::config::Config;
+use crate::domain::{ClaimId, Durability, Lsn, QueueId, QueueKey, Seq};
+use crate::env::Disk;
+use crate::error::{Error, Result};
+use crate::files::checkpoint::{Checkpoint, QueueShape, RangeShape};
+use crate::files::format::{CHECKPOINT_FOLDER, FolderHeader, LOG_FOLDER, SEGMENT_HEADER_SIZE};
+use crate::files::segment_index::{client_hash, entry_of};
+use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
+use crate::log::record::Record;
+use crate::log::scan::{ScanEnd, Scanner};
+use crate::log::segment::{self, Segment};
+use crate::state::State;
+use crate::state::claims::{Claim, Life};
+use crate::state::queue::{Place, Queue};
+use crate::state::ranges::Range;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The first LSN of a new folder. Ids are LSNs, and 0 means none.
+const FIRST_LSN: Lsn = Lsn(4096);
+/// The progress of long work is told so often.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// What replay left: the log's end, and the segments.
+pub(super) struct Tail {
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// Files that are not needed any more.
+    pub(super) unused: Vec<Unused>,
+    /// Behind the last whole frame.
+    pub(super) end: Lsn,
+    /// Behind every LSN that may ever have been given out.
+    pub(super) limit: Lsn,
+    pub(super) last_number: u64,
+    /// The last segment does not say where the log goes on.
+    pub(super) torn: Option<Torn>,
+}
+
+/// A segment's file that is not needed any more.
+pub(super) struct Unused {
+    pub(super) path: PathBuf,
+    pub(super) size: u64,
+}
+
+impl Unused {
+    fn new(segment: &Segment) -> Unused {
+        Unused { path: segment.path.clone(), size: segment.size() }
+    }
+}
+
+/// What a checkpoint says of a queue's messages.
+struct Known {
+    next_seq: u64,
+    /// In the order of their segments.
+    ranges: Box<[RangeShape]>,
+}
+
+pub(super) struct Replay {
+    pub(super) state: State,
+    engine_id: u128,
+    /// Durability by configuration, for queues without a floor.
+    config: Config,
+    /// The log is replayed from here.
+    pub(super) from: Lsn,
+    checkpoint: u64,
+    /// What the checkpoint says of each queue's messages.
+    known: HashMap<QueueId, Known>,
+    told: Instant,
+}
+
+impl Replay {
+    pub(super) fn new(
+        config: &Config,
+        header: &FolderHeader,
+        newest: Option<&Checkpoint>,
+    ) -> Result<Replay> {
+        let mut replay = Replay {
+            state: State::new(),
+            engine_id: header.engine_id,
+            config: config.clone(),
+            from: newest.map_or(FIRST_LSN, |newest| newest.header.lsn),
+            checkpoint: newest.map_or(0, |newest| newest.header.number),
+            known: HashMap::new(),
+            told: Instant::now(),
+        };
+        if let Some(newest) = newest {
+            newest.for_each_queue(|shape| replay.restore(shape)).map_err(|what| {
+                Error::Damaged {
+                    file: config.folder.join(CHECKPOINT_FOLDER),
+                    offset: 0,
+                    what,
+                    next_step: "nothing was changed; move the newest checkpoint aside to start from the older one",
+                }
+            })??;
+        }
+        Ok(replay)
+    }
+
+    fn restore(&mut self, shape: QueueShape) -> Result<()> {
+        let malformed = || Error::Damaged {
+            file: self.config.folder.join(CHECKPOINT_FOLDER),
+            offset: 0,
+            what: format!("the checkpoint's record of queue {} is malformed", shape.id),
+            next_step: "nothing was changed; move the newest checkpoint aside to start from the older one",
+        };
+        let key = QueueKey::from_bytes(&shape.key).ok_or_else(malformed)?;
+        let id = QueueId(shape.id);
+        let mut queue = Queue::new(id, key.clone(), self.config.durability_of(&key));
+        queue.metadata = shape.metadata.into_boxed_slice();
+        if let Some(floor) = Durability::from_code(shape.floor) {
+            queue.floor = Some(floor);
+            queue.durability = floor;
+        }
+        queue.next_seq = Seq(shape.next_seq);
+        queue.cursor = Seq(shape.cursor);
+        queue.last_end = Lsn(shape.as_of);
+        queue.as_of = Lsn(shape.as_of);
+        let has_claims =
+            !(shape.claims.is_empty() && shape.returned.is_empty() && shape.lives.is_empty());
+        if has_claims {
+            let claims = queue.claims_mut();
+            for claim in shape.claims {
+                let seqs = claim.seqs.into_iter().map(Seq).collect();
+                let (renewed_ms, ttl_s, grace_s) = (claim.renewed_ms, claim.ttl_s, claim.grace_s);
+                let id = ClaimId(Lsn(claim.id));
+                claims.insert(id, Claim { renewed_ms, ttl_s, grace_s, seqs });
+            }
+            for [first, last] in shape.returned {
+                claims.restore_returned(first, last);
+            }
+            for life in shape.lives {
+                let (expires_ms, ttl_s) = (life.expires_ms, life.ttl_s);
+                claims.extend(Seq(life.seq), Life { expires_ms, ttl_s });
+            }
+        }
+        let ranges = shape.ranges.into_boxed_slice();
+        self.known.insert(id, Known { next_seq: shape.next_seq, ranges });
+        let mut shard = self.state.lock(&key);
+        self.state.insert(&mut shard, queue);
+        Ok(())
+    }
+
+    /// Brings every segment's messages into the state, and every record behind the checkpoint.
+    pub(super) fn run(
+        &mut self,
+        disk: &dyn Disk,
+        found: Vec<Segment>,
+        report: &mut RecoveryReport,
+    ) -> Result<Tail> {
+        let mut tail = Tail {
+            segments: Vec::new(),
+            unused: Vec::new(),
+            end: self.from,
+            limit: self.from,
+            last_number: 0,
+            torn: None,
+        };
+        let total = found.len();
+        // A segment with frames behind one that ends badly proves damage; until one comes, the bad
+        // end may be a torn tail.
+        let mut torn: Option<Torn> = None;
+        // Where the next segment has to begin. The first one read has to hold the checkpoint's LSN.
+        let mut next: Option<Lsn> = None;
+        let mut is_first = true;
+        for (done, segment) in found.into_iter().enumerate() {
+            let header = segment.header;
+            if self.told.elapsed() > PROGRESS {
+                tracing::info!(done, total, replayed = report.replayed_frames, "recovering");
+                self.told = Instant::now();
+            }
+            tail.limit = tail.limit.max(segment.lsn_limit());
+            if header.number <= tail.last_number {
+                // What compaction joined: a rewritten segment stands for it already.
+                tail.unused.push(Unused::new(&segment));
+                continue;
+            }
+            tail.last_number = header.last_number;
+            if let Some(torn) = &torn {
+                if Scanner::new(&segment).next_frame().is_some() {
+                    return Err(torn.damage());
+                }
+                tail.unused.push(Unused::new(&segment));
+            } else if segment.lsn_limit() <= self.from {
+                tail.segments.push(self.add_indexed(disk, segment, report)?);
+            } else if next.is_some_and(|next| header.base < next) {
+                // Made ready, and passed over when the log went on after an unclean end.
+                if Scanner::new(&segment).next_frame().is_some() {
+                    let what = "frames in a segment that the log passed over".to_owned();
+                    return Err(segment::damaged(&segment.path, SEGMENT_HEADER_SIZE, what));
+                }
+                tail.unused.push(Unused::new(&segment));
+            } else {
+                let expected = next.unwrap_or(self.from);
+                let begins_well = header.base == expected || is_first && header.base < expected;
+                if !begins_well {
+                    return Err(self.missing(expected));
+                }
+                is_first = false;
+                let segment = Arc::new(segment);
+                (torn, next) = match self.scan(&segment, &mut tail, report)? {
+                    Scanned::GoesOn(next) => (None, Some(next)),
+                    Scanned::Ends(torn) => (Some(torn), None),
+                };
+                tail.segments.push(segment);
+            }
+        }
+        if let Some(next) = next {
+            return Err(self.missing(next));
+        }
+        if is_first && self.checkpoint > 0 {
+            return Err(self.missing(self.from));
+        }
+        tail.torn = torn;
+        Ok(tail)
+    }
+
+    fn missing(&self, lsn: Lsn) -> Error {
+        let what = format!("the segment that holds LSN {lsn} of the log is missing");
+        segment::damaged(&self.config.folder.join(LOG_FOLDER), 0, what)
+    }
+
+    /// A segment that lies wholly below the checkpoint: its index tells where messages are, and the
+    /// checkpoint which of them live.
+    fn add_indexed(
+        &mut self,
+        disk: &dyn Disk,
+        segment: Segment,
+        report: &mut RecoveryReport,
+    ) -> Result<Arc<Segment>> {
+        let index = match crate::files::segment_index::SegmentIndex::open(disk, &segment.path) {
+            Some(index) => index,
+            None => {
+                tracing::info!(file = %segment.path.display(), "making a missing index again");
+                report.rebuilt_indexes += 1;
+                make_index(disk, &segment, self.engine_id)?
+            }
+        };
+        segment.set_index(index);
+        segment.seal(segment.lsn_limit());
+        let segment = Arc::new(segment);
+        let index = segment.index().expect("it was just given one");
+        let (number, generation) = (segment.number(), segment.header.generation);
+        let is_newer = generation > 0 && segment.header.after_checkpoint >= self.checkpoint;
+        for run_number in 0..index.run_count() {
+            let run = index.run(run_number);
+            let id = QueueId(run.queue);
+            let Some(known) = self.known.get(&id) else { continue };
+            let dead: &[u64] = match known.range(number, generation) {
+                Some(range) => &range.bits,
+                // Rewritten after the checkpoint: what was dead then is not in it.
+                None if is_newer => &[],
+                None => continue,
+            };
+            let range = Range::mapped(segment.clone(), run_number, &run);
+            self.state.with_id(id, |queue| queue.ranges.push_mapped(range, dead)).transpose()?;
+        }
+        Ok(segment)
+    }
+
+    /// A segment that reaches beyond the checkpoint: frame by frame. Says where and how the log ends
+    /// if it ends here without saying so.
+    fn scan(
+        &mut self,
+        segment: &Arc<Segment>,
+        tail: &mut Tail,
+        report: &mut RecoveryReport,
+    ) -> Result<Scanned> {
+        let mut scanner = Scanner::new(segment);
+        while let Some((position, head, payload)) = scanner.next_frame() {
+            let record = Record::decode(&head, payload)
+                .map_err(|error| scanner.damaged(position, error.to_string()))?;
+            let end = Lsn(head.lsn.0 + head.padded_size() as u64);
+            let place = Place { lsn: head.lsn, end, at_ms: head.at_ms, segment, position };
+            self.replay(&place, &record)?;
+            if end > self.from {
+                report.replayed_frames += 1;
+                report.replayed_bytes += head.padded_size() as u64;
+            }
+            tail.end = tail.end.max(end);
+        }
+        segment.seal(scanner.lsn());
+        let why = match scanner.end() {
+            ScanEnd::Sealed(next) => return Ok(Scanned::GoesOn(next)),
+            // Rewritten segments stand for all LSNs up to their limit.
+            ScanEnd::Eof => return Ok(Scanned::GoesOn(segment.lsn_limit())),
+            ScanEnd::Invalid(why) => why,
+        };
+        let beyond = scanner.beyond();
+        let position = scanner.position();
+        let torn = Torn { segment: segment.clone(), position, why, end: beyond.end };
+        // Below the checkpoint everything was durable once; elsewhere a later frame may prove it.
+        let was_durable = scanner.lsn() < self.from || beyond.proves_damage;
+        if why == Invalid::Unknown || was_durable {
+            return Err(torn.damage());
+        }
+        Ok(Scanned::Ends(torn))
+    }
+
+    fn replay(&mut self, place: &Place<'_>, record: &Record<'_>) -> Result<()> {
+        let is_new = place.end > self.from;
+        let queue = match record {
+            Record::QueueCreated { key, floor, metadata } => {
+                if is_new {
+                    self.create(place, key, *floor, metadata);
+                }
+                return Ok(());
+            }
+            Record::QueueRemoved { queue } => {
+                if is_new && let Some(key) = self.state.key_of(*queue) {
+                    let mut shard = self.state.lock(&key);
+                    self.state.remove(&mut shard, &key);
+                }
+                return Ok(());
+            }
+            Record::Resumed { .. } => {
+                let mut applied = Ok(0);
+                self.state.visit_all(|queue| {
+                    if is_new && place.end > queue.as_of && applied.is_ok() {
+                        applied = queue.apply(place, record, self.engine_id);
+                    }
+                });
+                return applied.map(|_| ());
+            }
+            Record::SegmentEnd => return Ok(()),
+            Record::QueueChanged { queue, .. }
+            | Record::Posted { queue, .. }
+            | Record::Claimed { queue, .. }
+            | Record::Renewed { queue, .. }
+            | Record::Released { queue, .. }
+            | Record::Deleted { queue, .. } => *queue,
+        };
+        let known = self.known.get(&queue);
+        let engine_id = self.engine_id;
+        let applied = self.state.with_id(queue, |queue| {
+            if place.end > queue.as_of {
+                return queue.apply(place, record, engine_id).map(|_| ());
+            }
+            // The checkpoint has it, but not where messages lie.
+            match (record, known) {
+                (Record::Posted { first, client, messages, .. }, Some(known)) => {
+                    let client = client_hash(*client, engine_id);
+                    for (message, seq) in messages.clone().zip(first.0..) {
+                        let message = message.map_err(|what| {
+                            segment::damaged(&place.segment.path, place.position, what.to_string())
+                        })?;
+                        let entry = entry_of(&message, place.position, place.at_ms, client);
+                        queue.restore_message(place.segment, Seq(seq), entry);
+                        if known.is_dead(place.segment, seq) {
+                            queue.restore_death(Seq(seq))?;
+                        }
+                    }
+                    Ok(())
+                }
+                _ => Ok(()),
+            }
+        });
+        applied.unwrap_or(Ok(()))
+    }
+
+    fn create(
+        &mut self,
+        place: &Place<'_>,
+        key: &QueueKey,
+        floor: Option<Durability>,
+        metadata: &[u8],
+    ) {
+        let id = QueueId(place.lsn.0);
+        let mut shard = self.state.lock(key);
+        // The checkpoint may have it already; or a later one of the same name, and then this one is
+        // gone by the time the checkpoint was taken.
+        if shard.get(key).is_some_and(|queue| queue.id >= id) {
+            return;
+        }
+        let durability = floor.unwrap_or_else(|| self.config.durability_of(key));
+        let mut queue = Queue::new(id, key.clone(), durability);
+        queue.floor = floor;
+        queue.metadata = metadata.into();
+        queue.last_end = place.end;
+        self.state.insert(&mut shard, queue);
+    }
+}
+
+impl Known {
+    fn range(&self, segment: u64, generation: u64) -> Option<&RangeShape> {
+        let place = self.ranges.binary_search_by_key(&segment, |range| range.segment).ok()?;
+        Some(&self.ranges[place]).filter(|range| range.generation == generation)
+    }
+
+    /// Whether the checkpoint says that a message, in a segment as it was appended, is dead.
+    fn is_dead(&self, segment: &Segment, seq: u64) -> bool {
+        match self.range(segment.number(), 0) {
+            // What it could know of and does not list is dead.
+            None => seq < self.next_seq,
+            Some(range) => {
+                let ordinal = seq.saturating_sub(range.first_seq);
+                let word = usize::try_from(ordinal / 64).ok().and_then(|word| range.bits.get(word));
+                seq < range.first_seq || word.is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+            }
+        }
+    }
+}
+
+/// How a segment ended.
+enum Scanned {
+    /// It says where the log goes on.
+    GoesOn(Lsn),
+    /// It does not.
+    Ends(Torn),
+}
+
+/// A log that ends without saying so.
+pub(super) struct Torn {
+    segment: Arc<Segment>,
+    position: u64,
+    why: Invalid,
+    /// Behind the last whole frame after that.
+    end: u64,
+}
+
+impl Torn {
+    fn damage(&self) -> Error {
+        segment::damaged(&self.segment.path, self.position, self.why.to_string())
+    }
+
+    /// Ends the log here: writes the frame that says so, and that the log goes on at `next`, over
+    /// whatever lies behind.
+    pub(super) fn cut(self, next: Lsn, report: &mut RecoveryReport) -> Result<()> {
+        let Torn { segment, position, why, end } = self;
+        let mut torn_bytes = end - position;
+        if why == Invalid::Checksum {
+            let bytes = &segment.bytes()[position as usize..];
+            torn_bytes = torn_bytes.max(u64::from(frame::u32_at(bytes, 4)).min(bytes.len() as u64));
+        }
+        if torn_bytes > 0 {
+            report.torn_bytes = torn_bytes;
+            tracing::warn!(
+                file = %segment.path.display(),
+                offset = position,
+                bytes = report.torn_bytes,
+                "cut a torn write off the end of the log"
+            );
+        }
+        let head = Head {
+            length: HEAD_SIZE as u32,
+            lsn: segment.lsn_at(position),
+            at_ms: 0,
+            queue: 0,
+            seq: next.0,
+            behind: u32::MAX,
+            kind: Kind::SegmentEnd,
+            count: 0,
+        };
+        let end = head.encode(crc32fast::Hasher::new());
+        segment
+            .write_at(&end, position)
+            .and_then(|()| segment.sync())
+            .map_err(|cause| Error::io("ending", segment.path.as_path(), cause))
+    }
+}
