@@ -1,0 +1,1 @@
+//! Measures what each durability mode costs, and compares the measurements.

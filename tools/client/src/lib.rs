@@ -1,0 +1,1 @@
+//! An asynchronous client of the Marconi v1 queue API.

@@ -1,0 +1,54 @@
+//! The program `marconi`: its subcommands, one arm each. Anything in detail is elsewhere.
+
+mod log;
+mod output;
+mod remote;
+mod top;
+
+use clap::{Parser, Subcommand};
+use output::{Output, OutputOptions};
+use std::process::ExitCode;
+
+/// Care for the data folders of Marconi, speak to its servers, compare what its durability modes cost.
+#[derive(Debug, Parser)]
+#[command(name = "marconi", version, arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    output: OutputOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look at, verify, compact, export and repair a data folder.
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Queues of a server.
+    #[command(subcommand)]
+    Queue(remote::QueueCommand),
+    /// Messages of a server's queue.
+    #[command(subcommand)]
+    Message(remote::MessageCommand),
+    /// Claims of a server's queue.
+    #[command(subcommand)]
+    Claim(remote::ClaimCommand),
+    /// Run a command for each message of a queue.
+    Work(remote::WorkOptions),
+    /// A running server at a glance.
+    Top(top::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::new(&cli.output);
+    let ended = match cli.command {
+        Command::Log(command) => log::run(command, &mut output),
+        Command::Queue(command) => remote::queue(command, &mut output),
+        Command::Message(command) => remote::message(command, &mut output),
+        Command::Claim(command) => remote::claim(command, &mut output),
+        Command::Work(options) => remote::work(options, &mut output),
+        Command::Top(options) => top::run(options, &mut output),
+    };
+    output.finish(ended)
+}
