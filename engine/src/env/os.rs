@@ -94,7 +94,9 @@ impl Disk for OsDisk {
         let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
         let place = format!(" {major:02x}:{minor:02x}:{} ", stat.st_ino);
         let is_held = match fs::read_to_string("/proc/locks") {
-            Ok(locks) => locks.lines().any(|line| line.contains(" FLOCK ") && line.contains(&place)),
+            Ok(locks) => {
+                locks.lines().any(|line| line.contains(" FLOCK ") && line.contains(&place))
+            }
             // Where the system does not tell, a look for a moment is the only way.
             Err(_) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
         };

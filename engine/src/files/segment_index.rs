@@ -213,8 +213,7 @@ fn encode(builder: IndexBuilder) -> AlignedVec<16> {
     let archive = builder.finish();
     let body = rkyv::to_bytes::<rkyv::rancor::Error>(&archive)
         .expect("an archive of integers can always be written");
-    let fields =
-        [body.len() as u64, archive.runs.len() as u64, u64::from(runs_crc(&archive.runs))];
+    let fields = [body.len() as u64, archive.runs.len() as u64, u64::from(runs_crc(&archive.runs))];
     let mut bytes = AlignedVec::with_capacity(HEADER_SIZE + body.len());
     bytes.extend_from_slice(&format::encode_fields(MAGIC, &fields));
     bytes.extend_from_slice(&body);

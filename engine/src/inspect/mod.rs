@@ -10,9 +10,15 @@
 //! | a folder that holds a given state | [`FolderBuilder`] |
 
 mod build;
+mod frames;
 mod view;
 
-pub use build::{BuildOptions, Built, ClaimImage, FolderBuilder, LifeImage, MessageImage, QueueImage};
+pub use build::{
+    BuildOptions, Built, ClaimImage, FolderBuilder, LifeImage, MessageImage, QueueImage,
+};
+pub use frames::{
+    Field, Follow, FrameOptions, FrameView, QueueNames, Step, frame_fields, frames, frames_in,
+};
 pub use view::{
     CheckpointSummary, ClaimSummary, QueueSummary, SegmentSummary, Summary, View, ViewMessage,
 };

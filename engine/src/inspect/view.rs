@@ -298,8 +298,9 @@ impl View {
 
     fn segment(&self, segment: &Arc<Segment>) -> SegmentSummary {
         let header = segment.header;
-        let indexed =
-            segment.index().map(|index| (0..index.run_count()).map(|run| index.run(run).count).sum());
+        let indexed = segment
+            .index()
+            .map(|index| (0..index.run_count()).map(|run| index.run(run).count).sum());
         let scanned = || self.look.tail.scanned.get(&header.number).copied().unwrap_or(0);
         let is_active = self.look.tail.torn.is_some()
             && self.look.tail.segments.last().is_some_and(|last| Arc::ptr_eq(last, segment));
@@ -324,9 +325,8 @@ impl View {
     fn checkpoints(&self) -> Result<Vec<CheckpointSummary>> {
         let folder = self.folder.join(CHECKPOINT_FOLDER);
         let disk = &*self.env.disk;
-        let names = disk
-            .list(&folder)
-            .map_err(|cause| Error::io("reading", folder.as_path(), cause))?;
+        let names =
+            disk.list(&folder).map_err(|cause| Error::io("reading", folder.as_path(), cause))?;
         let mut numbers: Vec<u64> =
             names.iter().filter_map(|name| format::checkpoint_number(name)).collect();
         numbers.sort_unstable();

@@ -48,8 +48,13 @@ impl<'a> Scanner<'a> {
         Scanner { segment, source: segment.source(), position: position as usize, end: None }
     }
 
-    /// The next frame, with its place in the file; `None` at the end.
+    /// The next frame, with its place in the file and its payload; `None` at the end.
     pub fn next_frame(&mut self) -> Option<(u64, Head, &[u8])> {
+        self.next_whole().map(|(position, head, frame)| (position, head, &frame[HEAD_SIZE..]))
+    }
+
+    /// As [`Scanner::next_frame`], with the frame's bytes, head and payload.
+    pub(crate) fn next_whole(&mut self) -> Option<(u64, Head, &[u8])> {
         if self.end.is_some() {
             return None;
         }
@@ -68,7 +73,7 @@ impl<'a> Scanner<'a> {
                 self.position += head.padded_size();
                 // It was just read whole.
                 let frame = self.source.at(at, head.length as usize).ok()?;
-                Some((at as u64, head, &frame[HEAD_SIZE..]))
+                Some((at as u64, head, frame))
             }
             Err(why) => {
                 self.end = Some(ScanEnd::Invalid(why));

@@ -75,7 +75,8 @@ impl Window {
         let size = (end - start).max(WINDOW_SIZE).min(self.size - start);
         self.start = start;
         self.bytes.resize(size.max(kept), 0);
-        if let Err(error) = read_exact(&*self.file, &mut self.bytes[kept..], (start + kept) as u64) {
+        if let Err(error) = read_exact(&*self.file, &mut self.bytes[kept..], (start + kept) as u64)
+        {
             self.bytes.clear();
             return Err(error);
         }

@@ -448,9 +448,9 @@ impl Torn {
         let mut torn_bytes = end - position;
         if why == Invalid::Checksum {
             let left = segment.size() - position;
-            let length = segment.slice(position as u32, HEAD_SIZE as u32).map(|head| {
-                u64::from(frame::u32_at(&head, 4))
-            });
+            let length = segment
+                .slice(position as u32, HEAD_SIZE as u32)
+                .map(|head| u64::from(frame::u32_at(&head, 4)));
             torn_bytes = torn_bytes.max(length.unwrap_or(0).min(left));
         }
         if torn_bytes > 0 {
