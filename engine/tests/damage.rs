@@ -594,3 +594,87 @@ fn a_newer_folder_is_named_and_not_touched() {
     );
     assert!(inspect::apply_repair_in(&folder, &env(), &mut ()).is_err());
 }
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % bound
+    }
+
+    fn one_of(&mut self, files: &[PathBuf]) -> PathBuf {
+        files[self.below(files.len() as u64) as usize].clone()
+    }
+}
+
+/// Up to three harms of any kind, anywhere. `MARCONI_DAMAGE_SEEDS=N` tries more of them, and
+/// `MARCONI_DAMAGE_SEED=S` one of them again.
+#[test]
+fn harm_of_any_kind_anywhere() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    let seeds = match number("MARCONI_DAMAGE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 1..number("MARCONI_DAMAGE_SEEDS").unwrap_or(12) + 1,
+    };
+    for seed in seeds {
+        let mut random = Random(seed);
+        let clean = random.below(2) == 0;
+        let told = std::cell::RefCell::new(String::new());
+        let random = std::cell::RefCell::new(random);
+        let harm = |harmed: &Harmed| {
+            let mut random = random.borrow_mut();
+            for _ in 0..=random.below(3) {
+                let what = harm_once(&mut random, harmed);
+                told.borrow_mut().push_str(&what);
+            }
+            std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("seed {seed}: {}\n", told.borrow()).as_bytes(),
+            )
+            .expect("told");
+        };
+        check_of(&format!("seed {seed}"), clean, &[], harm);
+    }
+}
+
+fn harm_once(random: &mut Random, harmed: &Harmed) -> String {
+    let mut all = files(&harmed.log, ".seg");
+    all.extend(files(&harmed.log, ".idx"));
+    all.extend(files(&harmed.checkpoints, ".ckp"));
+    let path = random.one_of(&all);
+    let mut bytes = fs::read(&path).expect("a file");
+    let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    let size = bytes.len().max(1) as u64;
+    let at = random.below(size) as usize;
+    let end = (at + 1 + random.below(40_000) as usize).min(bytes.len());
+    match random.below(7) {
+        0..=2 if !bytes.is_empty() => {
+            bytes[at] ^= 1 << random.below(8);
+            fs::write(&path, bytes).expect("written");
+            format!("a bit of {name} at {at}; ")
+        }
+        3 if !bytes.is_empty() => {
+            bytes[at..end].fill(0);
+            fs::write(&path, bytes).expect("written");
+            format!("zeros in {name} at {at}..{end}; ")
+        }
+        4 => {
+            fs::write(&path, &bytes[..at.min(bytes.len())]).expect("written");
+            format!("{name} cut at {at}; ")
+        }
+        5 => {
+            fs::remove_file(&path).expect("removed");
+            format!("{name} removed; ")
+        }
+        _ => {
+            let other = random.one_of(&all);
+            fs::copy(&path, &other).expect("copied");
+            format!("{name} copied over {}; ", other.file_name().expect("a name").display())
+        }
+    }
+}
