@@ -26,7 +26,7 @@ use crate::files::segment_index::{self, Entry, IndexBuilder, SegmentIndex, clien
 use crate::log::frame::{HEAD_SIZE, Head, Kind, padded};
 use crate::log::record::{Payload, Record};
 use crate::log::segment::{self, Segment};
-use crate::metrics::add;
+use crate::metrics::{UnderWay, add};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -83,6 +83,7 @@ fn remove_dead(core: &Core) -> Result<u64> {
     let mut freed = 0;
     for segment in dead {
         freed += segment.disk_size();
+        add(&core.counters.freed_bytes, segment.disk_size());
         core.segments().remove(&segment.number());
         retire(core, segment)?;
     }
@@ -105,8 +106,6 @@ fn retire(core: &Core, segment: Arc<Segment>) -> Result<()> {
 fn choose(core: &Core) -> Option<Vec<Arc<Segment>>> {
     let all = eligible(core);
     let room = core.config.segment_size_bytes - SEGMENT_HEADER_SIZE;
-    let is_wasteful =
-        |segment: &Segment| segment.live_cost() * 2 < segment.disk_size() - overhead(segment);
     let is_small = |segment: &Segment| segment.live_cost() < room / SMALL_SHARE;
     for start in 0..all.len() {
         let mut cost = 0;
@@ -125,6 +124,26 @@ fn choose(core: &Core) -> Option<Vec<Arc<Segment>>> {
     None
 }
 
+/// Whether less than half of it lives: what makes a rewrite worth its writing.
+fn is_wasteful(segment: &Segment) -> bool {
+    segment.live_cost() * 2 < segment.disk_size() - overhead(segment)
+}
+
+/// How many segments are mostly dead, and what rewriting them would free, about. Those above the
+/// checkpoints count: a checkpoint comes before a rewrite that somebody asks for.
+pub(crate) fn gain(core: &Core) -> (u64, u64) {
+    let all: Vec<Arc<Segment>> = core.segments().values().cloned().collect();
+    let is_due = |segment: &&Arc<Segment>| {
+        segment.index().is_some() && !segment.is_damaged() && is_wasteful(segment)
+    };
+    let gain_of = |segment: &Arc<Segment>| match segment.live_count() {
+        0 => segment.disk_size(),
+        _ => segment.disk_size().saturating_sub(segment.live_cost() + overhead(segment)),
+    };
+    let gains: Vec<u64> = all.iter().filter(is_due).map(gain_of).collect();
+    (gains.len() as u64, gains.iter().sum())
+}
+
 /// What even a segment without waste takes: its header, and its index's.
 fn overhead(segment: &Segment) -> u64 {
     (SEGMENT_HEADER_SIZE + 2 * format::HEADER_SIZE as u64 + 1024).min(segment.disk_size())
@@ -132,6 +151,7 @@ fn overhead(segment: &Segment) -> u64 {
 
 /// Writes what lives in `group` into one new segment that takes their place.
 fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
+    let _running = UnderWay::new(&core.counters.compacting);
     let (first, last) = (&group[0].header, &group[group.len() - 1].header);
     let header = SegmentHeader {
         engine_id: core.engine_id,
@@ -156,7 +176,9 @@ fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
         return Err(error);
     }
     let before: u64 = group.iter().map(|one| one.disk_size()).sum();
+    let freed = before.saturating_sub(new.disk_size());
     add(&core.counters.compacted_bytes, new.size());
+    add(&core.counters.freed_bytes, freed);
     tracing::debug!(
         first = header.number,
         last = header.last_number,
@@ -167,7 +189,7 @@ fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
     for old in group {
         retire(core, old)?;
     }
-    Ok(before.saturating_sub(new.disk_size()))
+    Ok(freed)
 }
 
 /// Copies the living messages of `group` into a new file and indexes it. `None` when the engine
