@@ -1,5 +1,6 @@
 //! The program `marconi`: its subcommands, one arm each. Anything in detail is elsewhere.
 
+mod admin_client;
 mod log;
 mod output;
 mod remote;
