@@ -237,7 +237,7 @@ impl Engine {
     /// What compaction would gain now, whether it runs, and what it did.
     pub fn compaction(&self) -> CompactionMetrics {
         let counters = &self.core.counters;
-        let (gain_segments, gain_bytes) = upkeep::compact::gain(&self.core);
+        let (gain_segments, gain_bytes) = upkeep::compact::gain_of_all(&self.core);
         CompactionMetrics {
             gain_bytes,
             gain_segments,

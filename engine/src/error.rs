@@ -88,6 +88,14 @@ pub enum Error {
         /// What the system said.
         cause: Arc<std::io::Error>,
     },
+    /// A state to be built contradicts itself.
+    #[error("the {field} {what}")]
+    Image {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The engine was closed while this waited.
     #[error("the engine is closed")]
     Closed,

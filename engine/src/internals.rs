@@ -46,6 +46,13 @@ impl File for Memory {
         Ok(())
     }
 
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let start = usize::try_from(offset).map_or(self.0.len(), |start| start.min(self.0.len()));
+        let size = buffer.len().min(self.0.len() - start);
+        buffer[..size].copy_from_slice(&self.0[start..start + size]);
+        Ok(size)
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
     }

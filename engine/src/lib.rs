@@ -49,6 +49,7 @@ mod engine;
 pub mod env;
 mod error;
 pub mod files;
+pub mod inspect;
 pub mod log;
 mod metrics;
 mod receipt;

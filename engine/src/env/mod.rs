@@ -43,6 +43,8 @@ pub trait Disk: Send + Sync + Debug {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Opens a file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file that is only looked at, perhaps beside the process that writes it.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name, replacing what had it. Durable once the folder is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. What is mapped of it stays readable.
@@ -54,6 +56,9 @@ pub trait Disk: Send + Sync + Debug {
     /// Takes the lock that this file stands for, and writes `holder` into it. Refused with
     /// `WouldBlock` while another process, or another engine of this one, has it.
     fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn Debug + Send + Sync>>;
+    /// What the process that has this lock wrote into it; `None` when nobody has it. Taking the lock is
+    /// never tried: whoever starts meanwhile would be refused it.
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>>;
 }
 
 /// An open file.
@@ -62,6 +67,8 @@ pub trait File: Send + Sync + Debug {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes durable all that was written before, and the file's size.
     fn sync(&self) -> io::Result<()>;
+    /// Reads bytes at `offset` into `buffer`, as many as are there at once; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// The size in bytes.
     fn size(&self) -> io::Result<u64>;
     /// Cuts the file, or lengthens it with zeros. Never called on a file that is mapped.

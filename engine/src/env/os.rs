@@ -18,7 +18,7 @@ use bytes::Bytes;
 use memmap2::Mmap;
 use std::fmt::Debug;
 use std::fs::{self, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,6 +51,10 @@ impl Disk for OsDisk {
         Ok(Arc::new(OsFile(OpenOptions::new().read(true).write(true).open(path)?)))
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OsFile(fs::File::open(path)?)))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -80,6 +84,29 @@ impl Disk for OsDisk {
         file.write_all(holder.as_bytes())?;
         Ok(Box::new(file))
     }
+
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        let mut file = match fs::File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        let place = format!(" {major:02x}:{minor:02x}:{} ", stat.st_ino);
+        let is_held = match fs::read_to_string("/proc/locks") {
+            Ok(locks) => {
+                locks.lines().any(|line| line.contains(" FLOCK ") && line.contains(&place))
+            }
+            // Where the system does not tell, a look for a moment is the only way.
+            Err(_) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
+        };
+        if !is_held {
+            return Ok(None);
+        }
+        let mut holder = String::new();
+        file.read_to_string(&mut holder)?;
+        Ok(Some(holder.trim().to_owned()))
+    }
 }
 
 /// Asks the scheduler to run this thread before others: everybody waits for a commit, and on busy
@@ -101,6 +128,10 @@ impl File for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -475,6 +475,10 @@ impl Disk for SimDisk {
         self.handle(world, path, id, file)
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        OsDisk.open_to_read(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.lock();
         let detail = format!(" to {}", to.file_name().unwrap_or_default().to_string_lossy());
@@ -531,6 +535,10 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         OsDisk.lock(path, holder)
+    }
+
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        OsDisk.lock_holder(path)
     }
 }
 
@@ -616,6 +624,10 @@ impl File for SimFile {
                 Err(error)
             }
         }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -49,6 +49,16 @@ pub struct QueueShape {
     pub extra: Vec<u8>,
 }
 
+impl QueueShape {
+    /// Bytes it takes in an archive, about.
+    pub(crate) fn size(&self) -> usize {
+        let ranges: usize = self.ranges.iter().map(|range| 32 + range.bits.len() * 8).sum();
+        let claims: usize = self.claims.iter().map(|claim| 32 + claim.seqs.len() * 8).sum();
+        let lists = self.returned.len() * 16 + self.lives.len() * 24;
+        96 + self.key.len() + self.metadata.len() + ranges + claims + lists
+    }
+}
+
 /// A claim as a checkpoint keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize)]
 pub struct ClaimShape {
@@ -137,22 +147,22 @@ impl CheckpointHeader {
 }
 
 /// A checkpoint being written aside.
-pub(crate) struct Writer<'a> {
-    disk: &'a dyn Disk,
-    folder: &'a Path,
+pub(crate) struct Writer {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
     aside: PathBuf,
     file: Arc<dyn File>,
     header: CheckpointHeader,
 }
 
-impl<'a> Writer<'a> {
+impl Writer {
     pub(crate) fn create(
-        disk: &'a dyn Disk,
-        folder: &'a Path,
+        disk: Arc<dyn Disk>,
+        folder: &Path,
         number: u64,
         lsn: Lsn,
         created_ms: u64,
-    ) -> Result<Writer<'a>> {
+    ) -> Result<Writer> {
         let aside =
             folder.join(format!("{}.{}", format::checkpoint_name(number), format::UNFINISHED));
         let file =
@@ -160,7 +170,7 @@ impl<'a> Writer<'a> {
         let size = HEADER_SIZE as u64;
         let header =
             CheckpointHeader { number, lsn, clean: false, section_count: 0, size, created_ms };
-        Ok(Writer { disk, folder, aside, file, header })
+        Ok(Writer { disk, folder: folder.to_path_buf(), aside, file, header })
     }
 
     /// Adds some queues.
@@ -183,6 +193,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Says that the log is replayed from elsewhere than it seemed when this was begun.
+    pub(crate) fn set_lsn(&mut self, lsn: Lsn) {
+        self.header.lsn = lsn;
+    }
+
     /// Makes it durable and gives it its name.
     pub(crate) fn finish(mut self, clean: bool) -> Result<CheckpointHeader> {
         self.header.clean = clean;
@@ -191,7 +206,7 @@ impl<'a> Writer<'a> {
             self.file.write_at(&self.header.encode(), 0)?;
             self.file.sync()?;
             self.disk.rename(&self.aside, &path)?;
-            self.disk.sync_folder(self.folder)
+            self.disk.sync_folder(&self.folder)
         };
         finish().map_err(|cause| Error::io("writing", self.aside.as_path(), cause))?;
         Ok(self.header)
@@ -215,7 +230,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens and checks a checkpoint; an error says why it cannot be used.
     pub(crate) fn open(disk: &dyn Disk, path: &Path) -> std::result::Result<Checkpoint, String> {
-        let file = disk.open(path).map_err(|error| error.to_string())?;
+        let file = disk.open_to_read(path).map_err(|error| error.to_string())?;
         let bytes = file.map().map_err(|error| error.to_string())?.bytes;
         Checkpoint::read(bytes)
     }

@@ -12,6 +12,7 @@ use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::log::record::MessageRecord;
 use bytes::Bytes;
+use rkyv::util::AlignedVec;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -207,20 +208,26 @@ pub(crate) fn entry_of(
     }
 }
 
+/// The bytes of an index: aligned as a map would be.
+fn encode(builder: IndexBuilder) -> AlignedVec<16> {
+    let archive = builder.finish();
+    let body = rkyv::to_bytes::<rkyv::rancor::Error>(&archive)
+        .expect("an archive of integers can always be written");
+    let fields = [body.len() as u64, archive.runs.len() as u64, u64::from(runs_crc(&archive.runs))];
+    let mut bytes = AlignedVec::with_capacity(HEADER_SIZE + body.len());
+    bytes.extend_from_slice(&format::encode_fields(MAGIC, &fields));
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
 /// Writes the index of `segment` aside, syncs it, and gives it its name.
 pub(crate) fn write(disk: &dyn Disk, segment: &Path, builder: IndexBuilder) -> Result<()> {
     let path = format::index_path(segment);
     let aside = path.with_extension("idx.tmp");
-    let archive = builder.finish();
-    let run_count = archive.runs.len() as u64;
-    let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&archive)
-        .expect("an archive of integers can always be written");
-    let runs_crc = runs_crc(&archive.runs);
-    let fields = [bytes.len() as u64, run_count, u64::from(runs_crc)];
+    let bytes = encode(builder);
     let store = || -> std::io::Result<()> {
         let file = disk.create(&aside)?;
-        file.write_at(&format::encode_fields(MAGIC, &fields), 0)?;
-        file.write_at(&bytes, HEADER_SIZE as u64)?;
+        file.write_at(&bytes, 0)?;
         file.sync()?;
         disk.rename(&aside, &path)?;
         disk.sync_folder(path.parent().expect("a file lies in a folder"))
@@ -251,10 +258,15 @@ pub struct SegmentIndex {
 }
 
 impl SegmentIndex {
+    /// An index that is kept in memory alone.
+    pub(crate) fn of(builder: IndexBuilder) -> SegmentIndex {
+        SegmentIndex::read(Bytes::from_owner(encode(builder))).expect("it was just encoded")
+    }
+
     /// Opens the index beside a segment. `None` when it is not there or not whole: it can be made
     /// again from the segment.
     pub(crate) fn open(disk: &dyn Disk, segment: &Path) -> Option<SegmentIndex> {
-        let file = disk.open(&format::index_path(segment)).ok()?;
+        let file = disk.open_to_read(&format::index_path(segment)).ok()?;
         SegmentIndex::read(file.map().ok()?.bytes).ok()
     }
 

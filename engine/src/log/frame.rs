@@ -138,19 +138,49 @@ pub enum Invalid {
     /// The checksum does not match.
     #[error("the checksum does not match")]
     Checksum,
+    /// The disk does not give the bytes.
+    #[error("the disk cannot read it")]
+    Unreadable,
     /// The checksum matches, but the kind or a flag is of a newer format.
     #[error("the kind of frame is unknown: a newer version wrote it")]
     Unknown,
 }
 
+/// The length that the head at the beginning of `bytes` gives its frame.
+pub(crate) fn length(bytes: &[u8]) -> Result<u32, Invalid> {
+    let head = bytes.get(..HEAD_SIZE).ok_or(Invalid::Length)?;
+    match u32_at(head, 4) {
+        0 => Err(Invalid::Empty),
+        length if (length as usize) < HEAD_SIZE => Err(Invalid::Length),
+        length => Ok(length),
+    }
+}
+
+/// What the head at the beginning of `bytes` says, proved by nothing; `None` where it says nothing
+/// that could be.
+pub(crate) fn unproved_head(bytes: &[u8]) -> Option<Head> {
+    let length = length(bytes).ok()?;
+    read_head(length, &bytes[..HEAD_SIZE])
+}
+
+fn read_head(length: u32, head: &[u8]) -> Option<Head> {
+    Some(Head {
+        length,
+        lsn: Lsn(u64_at(head, 8)),
+        at_ms: u64_at(head, 16),
+        queue: u64_at(head, 24),
+        seq: u64_at(head, 32),
+        behind: u32_at(head, 40),
+        kind: Kind::from_code(head[44])?,
+        count: u16::from_le_bytes([head[46], head[47]]),
+    })
+}
+
 /// Reads the frame that starts at the beginning of `bytes`, which reach to the end of the file.
 /// `lsn`, when given, is what its LSN has to be.
 pub(crate) fn decode(bytes: &[u8], lsn: Option<Lsn>) -> Result<(Head, &[u8]), Invalid> {
-    let head = bytes.get(..HEAD_SIZE).ok_or(Invalid::Length)?;
-    let length = u32_at(head, 4);
-    if length == 0 {
-        return Err(Invalid::Empty);
-    }
+    let length = length(bytes)?;
+    let head = &bytes[..HEAD_SIZE];
     let frame = bytes.get(..length as usize).ok_or(Invalid::Length)?;
     let payload = frame.get(HEAD_SIZE..).ok_or(Invalid::Length)?;
     let found = Lsn(u64_at(head, 8));
@@ -166,17 +196,7 @@ pub(crate) fn decode(bytes: &[u8], lsn: Option<Lsn>) -> Result<(Head, &[u8]), In
     if head[45] != 0 {
         return Err(Invalid::Unknown);
     }
-    let head = Head {
-        length,
-        lsn: found,
-        at_ms: u64_at(head, 16),
-        queue: u64_at(head, 24),
-        seq: u64_at(head, 32),
-        behind: u32_at(head, 40),
-        kind: Kind::from_code(head[44]).ok_or(Invalid::Unknown)?,
-        count: u16::from_le_bytes([head[46], head[47]]),
-    };
-    Ok((head, payload))
+    Ok((read_head(length, head).ok_or(Invalid::Unknown)?, payload))
 }
 
 /// The integer at `offset`, which the caller has checked to lie within.

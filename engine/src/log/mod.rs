@@ -5,4 +5,5 @@ pub mod frame;
 pub mod record;
 pub mod scan;
 pub mod segment;
+pub(crate) mod source;
 pub(crate) mod watermark;

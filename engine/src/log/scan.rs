@@ -2,9 +2,9 @@
 //! Knows frames; knows neither state nor what records mean.
 
 use super::frame::{self, ALIGNMENT, HEAD_SIZE, Head, Invalid, Kind};
-use super::segment::{self, Segment};
+use super::segment::Segment;
+use super::source::Source;
 use crate::domain::Lsn;
-use crate::error::Error;
 use crate::files::format::SEGMENT_HEADER_SIZE;
 
 /// Why a scan came to its end.
@@ -31,50 +31,107 @@ pub struct Beyond {
 #[derive(Debug)]
 pub struct Scanner<'a> {
     segment: &'a Segment,
-    bytes: &'a [u8],
+    source: Source<'a>,
     position: usize,
     end: Option<ScanEnd>,
 }
 
 impl<'a> Scanner<'a> {
-    /// Starts at the segment's first frame. Nobody may be writing to the segment.
+    /// Starts at the segment's first frame. Nobody may be writing to the segment, or what he writes
+    /// now may be missed.
     pub fn new(segment: &'a Segment) -> Scanner<'a> {
-        Scanner {
-            segment,
-            bytes: segment.bytes(),
-            position: SEGMENT_HEADER_SIZE as usize,
-            end: None,
-        }
+        Scanner::from(segment, SEGMENT_HEADER_SIZE)
     }
 
-    /// The next frame, with its place in the file; `None` at the end.
-    pub fn next_frame(&mut self) -> Option<(u64, Head, &'a [u8])> {
+    /// Starts at a place where a frame begins.
+    pub(crate) fn from(segment: &'a Segment, position: u64) -> Scanner<'a> {
+        Scanner { segment, source: segment.source(), position: position as usize, end: None }
+    }
+
+    /// The next frame, with its place in the file and its payload; `None` at the end.
+    pub fn next_frame(&mut self) -> Option<(u64, Head, &[u8])> {
+        self.next_whole().map(|(position, head, frame)| (position, head, &frame[HEAD_SIZE..]))
+    }
+
+    /// As [`Scanner::next_frame`], with the frame's bytes, head and payload.
+    pub(crate) fn next_whole(&mut self) -> Option<(u64, Head, &[u8])> {
         if self.end.is_some() {
             return None;
         }
-        let is_rewritten = self.segment.header.generation > 0;
-        if is_rewritten && self.position >= self.bytes.len() {
+        if self.is_rewritten() && self.position >= self.source.size() {
             self.end = Some(ScanEnd::Eof);
             return None;
         }
-        // Rewritten segments keep each frame's first LSN, which is no longer its place.
-        let lsn = (!is_rewritten).then(|| self.lsn_of(self.position));
-        match frame::decode(self.bytes.get(self.position..).unwrap_or_default(), lsn) {
-            Ok((head, _)) if head.kind == Kind::SegmentEnd => {
+        let at = self.position;
+        match self.decode(at) {
+            Ok(head) if head.kind == Kind::SegmentEnd => {
                 self.position += head.padded_size();
                 self.end = Some(ScanEnd::Sealed(Lsn(head.seq)));
                 None
             }
-            Ok((head, payload)) => {
-                let at = self.position as u64;
+            Ok(head) => {
                 self.position += head.padded_size();
-                Some((at, head, payload))
+                // It was just read whole.
+                let frame = self.source.at(at, head.length as usize).ok()?;
+                Some((at as u64, head, frame))
             }
             Err(why) => {
                 self.end = Some(ScanEnd::Invalid(why));
                 None
             }
         }
+    }
+
+    fn is_rewritten(&self) -> bool {
+        self.segment.header.generation > 0
+    }
+
+    /// Reads the frame at a position.
+    fn decode(&mut self, position: usize) -> Result<Head, Invalid> {
+        // Rewritten segments keep each frame's first LSN, which is no longer its place.
+        let lsn = (!self.is_rewritten()).then(|| self.lsn_of(position));
+        let unreadable = |_| Invalid::Unreadable;
+        let length = frame::length(self.source.at(position, HEAD_SIZE).map_err(unreadable)?)?;
+        if length as usize > self.source.size() {
+            return Err(Invalid::Length);
+        }
+        let bytes = self.source.at(position, length as usize).map_err(unreadable)?;
+        frame::decode(bytes, lsn).map(|(head, _)| head)
+    }
+
+    /// After a walk that ended in bytes that are no frame: goes on behind them, at the next whole
+    /// frame of this segment. Returns how many bytes were passed over; `None` where no frame follows,
+    /// and the walk is over for good.
+    pub(crate) fn resume(&mut self) -> Option<u64> {
+        let Some(ScanEnd::Invalid(_)) = self.end else { return None };
+        let mut position = self.position + ALIGNMENT;
+        while position + HEAD_SIZE <= self.source.size() {
+            if self.may_begin(position) && self.decode(position).is_ok() {
+                let passed = position - self.position;
+                self.position = position;
+                self.end = None;
+                return Some(passed as u64);
+            }
+            position += ALIGNMENT;
+        }
+        None
+    }
+
+    /// A cheap look before the checksum: almost nothing has the right LSN by chance.
+    fn may_begin(&mut self, position: usize) -> bool {
+        let (lsn, limit) = (self.lsn_of(position).0, self.segment.lsn_limit().0);
+        let (base, is_rewritten) = (self.segment.header.base.0, self.is_rewritten());
+        let Ok(head) = self.source.at(position, HEAD_SIZE) else { return false };
+        let found = frame::u64_at(head, 8);
+        match is_rewritten {
+            false => found == lsn,
+            true => (base..limit).contains(&found) && head[44] == Kind::Posted as u8,
+        }
+    }
+
+    /// `size` bytes at a position, fewer where the file ends or cannot be read.
+    pub(crate) fn bytes_at(&mut self, position: u64, size: usize) -> &[u8] {
+        self.source.at(position as usize, size).unwrap_or_default()
     }
 
     fn lsn_of(&self, position: usize) -> Lsn {
@@ -104,18 +161,17 @@ impl<'a> Scanner<'a> {
     /// hole that says "all before me, beyond the hole, was on stable storage" can only stand there if
     /// the hole was once a frame. Without such a witness nothing behind the hole was acknowledged as
     /// durable *and* the hole itself may be what a power cut tore.
-    pub fn beyond(&self) -> Beyond {
+    pub fn beyond(&mut self) -> Beyond {
         let hole = self.lsn().0;
         let mut position = self.position + ALIGNMENT;
         let mut end = self.position as u64;
-        while position + HEAD_SIZE <= self.bytes.len() {
-            let lsn = self.lsn_of(position);
-            // A cheap look first: almost nothing has the right LSN by chance.
-            if frame::u64_at(self.bytes, position + 8) == lsn.0
-                && let Ok((head, _)) = frame::decode(&self.bytes[position..], Some(lsn))
+        while position + HEAD_SIZE <= self.source.size() {
+            if self.may_begin(position)
+                && let Ok(head) = self.decode(position)
             {
                 // The largest distance says "so far, or farther": it proves nothing.
-                if head.behind != u32::MAX && lsn.0.saturating_sub(u64::from(head.behind)) > hole {
+                let is_told = head.behind != u32::MAX;
+                if is_told && head.lsn.0.saturating_sub(u64::from(head.behind)) > hole {
                     return Beyond { proves_damage: true, end };
                 }
                 position += head.padded_size();
@@ -125,10 +181,5 @@ impl<'a> Scanner<'a> {
             }
         }
         Beyond { proves_damage: false, end }
-    }
-
-    /// An error for damage at `position`.
-    pub(crate) fn damaged(&self, position: u64, what: String) -> Error {
-        segment::damaged(&self.segment.path, position, what)
     }
 }

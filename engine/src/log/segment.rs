@@ -1,11 +1,15 @@
 //! One segment file: made, recycled, opened, mapped, read. Its index and its count of live bytes.
 //! Knows neither what frames mean nor which messages live.
 
-use super::record::{self, BadMessage};
-use crate::domain::Lsn;
+use super::frame::{HEAD_SIZE, u32_at, u64_at};
+use super::record::{self, BadMessage, MESSAGE_HEAD_SIZE, POST_HEAD_SIZE};
+use super::source::{Source, Window, read_exact};
+use crate::domain::{ClientId, Lsn};
 use crate::env::{Disk, File, Mapping};
 use crate::error::{Error, Result};
-use crate::files::format::{BadHeader, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
+use crate::files::format::{
+    BadHeader, HEADER_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED,
+};
 use crate::files::segment_index::SegmentIndex;
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -24,7 +28,7 @@ pub struct Segment {
     /// Its file.
     pub path: PathBuf,
     file: Arc<dyn File>,
-    mapping: Mapping,
+    contents: Contents,
     size: u64,
     /// The LSN behind its last frame, once it is sealed; 0 before.
     sealed_end: AtomicU64,
@@ -33,6 +37,24 @@ pub struct Segment {
     live_cost: AtomicI64,
     /// Something in it could not be read.
     damaged: AtomicBool,
+}
+
+/// How a segment's bytes are looked at.
+#[derive(Debug)]
+enum Contents {
+    /// Through a map: by the engine that has the folder, which alone knows when a file is written anew.
+    Mapped(Mapping),
+    /// By reading them: by whoever looks beside it. A file may be recycled under his eyes, which a
+    /// checksum notices and a map must not be exposed to.
+    File,
+}
+
+/// What messages of one frame share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) lsn: u64,
+    pub(crate) at_ms: u64,
+    pub(crate) client: ClientId,
 }
 
 impl Segment {
@@ -83,7 +105,7 @@ impl Segment {
             Ok(file)
         };
         let file = start().map_err(|cause| Error::io("making", path.as_path(), cause))?;
-        Segment::over(path, file, header)
+        Segment::over(path, file, header, map)
     }
 
     /// Opens the segment in this file.
@@ -92,24 +114,41 @@ impl Segment {
         Segment::open_file(path, file, engine_id)
     }
 
-    /// Opens the segment in this file, which lies at `path`.
-    pub(crate) fn open_file(path: &Path, file: Arc<dyn File>, engine_id: u128) -> Result<Segment> {
-        let failed = |cause| Error::io("opening", path, cause);
-        if file.size().map_err(failed)? < SEGMENT_HEADER_SIZE {
-            return Err(damaged(path, 0, "the file is shorter than a segment's header".into()));
-        }
-        let bytes = file.map().map_err(failed)?.bytes;
-        let header = SegmentHeader::decode(&bytes, engine_id)
-            .map_err(|what| damaged(path, 0, what.to_string()))?;
-        // Every place of the file has an LSN.
-        if header.base.0.checked_add(bytes.len() as u64).is_none() {
-            return Err(damaged(path, 0, BadHeader::Numbers.to_string()));
-        }
-        drop(bytes);
-        Segment::over(path.to_path_buf(), file, header)
+    /// Opens the segment in this file to look at it, perhaps beside the engine that has the folder.
+    /// Nothing is mapped: see `env/os.rs`.
+    pub(crate) fn open_to_look(disk: &dyn Disk, path: &Path, engine_id: u128) -> Result<Segment> {
+        let file = disk.open_to_read(path).map_err(|cause| Error::io("opening", path, cause))?;
+        let header = read_header(path, &*file, engine_id)?;
+        Segment::over(path.to_path_buf(), file, header, |_| Ok(Contents::File))
     }
 
-    fn over(path: PathBuf, file: Arc<dyn File>, header: SegmentHeader) -> Result<Segment> {
+    /// The segment in this file, whose header is known from elsewhere. What can be read of it is
+    /// for the scan to find out.
+    pub(crate) fn salvage(
+        path: &Path,
+        file: Arc<dyn File>,
+        header: SegmentHeader,
+        mapped: bool,
+    ) -> Result<Segment> {
+        let failed = |cause| Error::io("opening", path, cause);
+        let size = file.size().map_err(failed)?;
+        let contents =
+            if mapped { Contents::Mapped(file.map().map_err(failed)?) } else { Contents::File };
+        Ok(Segment::new(path.to_path_buf(), file, header, size, contents))
+    }
+
+    /// Opens the segment in this file, which lies at `path`.
+    pub(crate) fn open_file(path: &Path, file: Arc<dyn File>, engine_id: u128) -> Result<Segment> {
+        let header = read_header(path, &*file, engine_id)?;
+        Segment::over(path.to_path_buf(), file, header, map)
+    }
+
+    fn over(
+        path: PathBuf,
+        file: Arc<dyn File>,
+        header: SegmentHeader,
+        contents: impl FnOnce(&dyn File) -> std::io::Result<Contents>,
+    ) -> Result<Segment> {
         let failed = |cause| Error::io("mapping", path.as_path(), cause);
         let size = file.size().map_err(failed)?;
         // Segments are written whole before they are used; only rewriting makes them smaller.
@@ -118,19 +157,34 @@ impl Segment {
             let what = format!("the file has {size} bytes where {whole} were written");
             return Err(damaged(&path, size.min(whole), what));
         }
-        let mapping = file.map().map_err(failed)?;
-        Ok(Segment {
+        let contents = contents(&*file).map_err(failed)?;
+        Ok(Segment::new(path, file, header, size, contents))
+    }
+
+    fn new(
+        path: PathBuf,
+        file: Arc<dyn File>,
+        header: SegmentHeader,
+        size: u64,
+        contents: Contents,
+    ) -> Segment {
+        Segment {
             header,
             path,
             file,
-            mapping,
+            contents,
             size,
             sealed_end: AtomicU64::new(0),
             index: OnceLock::new(),
             live_count: AtomicI64::new(0),
             live_cost: AtomicI64::new(0),
             damaged: AtomicBool::new(false),
-        })
+        }
+    }
+
+    /// An error for damage at `position`.
+    pub(crate) fn damaged(&self, position: u64, what: String) -> Error {
+        damaged(&self.path, position, what)
     }
 
     /// Bytes of the file.
@@ -153,9 +207,48 @@ impl Segment {
         Lsn(self.header.base.0 + self.header.span)
     }
 
-    /// All of the file's bytes; for scans of segments that nobody appends to.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.mapping.bytes
+    /// The file's bytes for a scan; of a segment that nobody appends to, or up to where it finds frames.
+    pub(crate) fn source(&self) -> Source<'_> {
+        match &self.contents {
+            Contents::Mapped(mapping) => Source::Mapped(&mapping.bytes),
+            Contents::File => Source::File(Window::new(self.file.clone(), self.size)),
+        }
+    }
+
+    /// The `size` bytes at `position`, all of them below the `written` watermark: a slice of the map,
+    /// or a copy where there is none. Nothing of them is checked yet.
+    pub(crate) fn slice(&self, position: u32, size: u32) -> Result<Bytes> {
+        let (start, end) = (u64::from(position), u64::from(position) + u64::from(size));
+        if end > self.size {
+            return Err(damaged(&self.path, start, BadMessage::Length.to_string()));
+        }
+        match &self.contents {
+            Contents::Mapped(mapping) => Ok(mapping.bytes.slice(start as usize..end as usize)),
+            Contents::File => {
+                let mut bytes = vec![0; size as usize];
+                read_exact(&*self.file, &mut bytes, start)
+                    .map_err(|cause| Error::io("reading", self.path.as_path(), cause))?;
+                Ok(bytes.into())
+            }
+        }
+    }
+
+    /// What the frame says in which the message at `position` lies. The message says how far back its
+    /// frame begins.
+    pub(crate) fn origin(&self, position: u32) -> Result<Origin> {
+        let lost = || {
+            let what = "a message lies in no frame".to_owned();
+            damaged(&self.path, u64::from(position), what)
+        };
+        let back = u32_at(&self.slice(position, MESSAGE_HEAD_SIZE as u32)?, 12);
+        let frame = position.checked_sub(back).ok_or_else(lost)?;
+        let frame = self.slice(frame, (HEAD_SIZE + POST_HEAD_SIZE) as u32).map_err(|_| lost())?;
+        let client = frame[HEAD_SIZE..].try_into().expect("the poster takes what was read");
+        Ok(Origin {
+            lsn: u64_at(&frame, 8),
+            at_ms: u64_at(&frame, 16),
+            client: ClientId(u128::from_le_bytes(client)),
+        })
     }
 
     /// Writes frames at `position`.
@@ -171,16 +264,10 @@ impl Segment {
     /// Reads the body of the message whose record lies at `position` and takes `size` bytes, all of
     /// them below the `written` watermark. The body is a slice of the map.
     pub(crate) fn read_body(&self, position: u32, size: u32) -> Result<Bytes> {
-        let start = position as usize;
-        let end = start + size as usize;
-        let record = self
-            .mapping
-            .bytes
-            .get(start..end)
-            .ok_or_else(|| damaged(&self.path, start as u64, BadMessage::Length.to_string()))?;
-        let body = record::check_message(record)
-            .map_err(|what| damaged(&self.path, start as u64, what.to_string()))?;
-        Ok(self.mapping.bytes.slice(start + body.start..start + body.end))
+        let record = self.slice(position, size)?;
+        let body = record::check_message(&record)
+            .map_err(|what| damaged(&self.path, u64::from(position), what.to_string()))?;
+        Ok(record.slice(body))
     }
 
     /// Says that no frame will be added, and where the last one ends.
@@ -256,8 +343,12 @@ impl Segment {
             && let Ok(owned) = Arc::try_unwrap(segment)
             && owned.size == size
         {
-            let Segment { mapping, .. } = owned;
-            if !mapping.is_shared() {
+            let Segment { contents, .. } = owned;
+            let is_shared = match contents {
+                Contents::Mapped(mapping) => mapping.is_shared(),
+                Contents::File => false,
+            };
+            if !is_shared {
                 disk.rename(&path, &spare).map_err(failed)?;
                 return Ok(Some(spare));
             }
@@ -267,12 +358,34 @@ impl Segment {
     }
 }
 
+fn map(file: &dyn File) -> std::io::Result<Contents> {
+    file.map().map(Contents::Mapped)
+}
+
+/// Reads and checks the header at the beginning of a segment.
+fn read_header(path: &Path, file: &dyn File, engine_id: u128) -> Result<SegmentHeader> {
+    let failed = |cause| Error::io("opening", path, cause);
+    let size = file.size().map_err(failed)?;
+    if size < SEGMENT_HEADER_SIZE {
+        return Err(damaged(path, 0, "the file is shorter than a segment's header".into()));
+    }
+    let mut bytes = [0; HEADER_SIZE];
+    read_exact(file, &mut bytes, 0).map_err(failed)?;
+    let header = SegmentHeader::decode(&bytes, engine_id)
+        .map_err(|what| damaged(path, 0, what.to_string()))?;
+    // Every place of the file has an LSN.
+    if header.base.0.checked_add(size).is_none() {
+        return Err(damaged(path, 0, BadHeader::Numbers.to_string()));
+    }
+    Ok(header)
+}
+
 /// An error for damage in a file of the log.
 pub(crate) fn damaged(path: &Path, offset: u64, what: String) -> Error {
     Error::Damaged {
         file: path.to_path_buf(),
         offset,
         what,
-        next_step: "nothing was changed; keep a copy of the folder before any repair",
+        next_step: "nothing was changed; `marconi log repair --plan FOLDER` shows what can be kept",
     }
 }

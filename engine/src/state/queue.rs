@@ -229,6 +229,19 @@ impl Queue {
         Ok(listing)
     }
 
+    /// Visits the living messages from number `from` on, in order, each with the time of its death.
+    pub(crate) fn visit(
+        &self,
+        from: Seq,
+        now_ms: u64,
+        mut look: impl FnMut(Located, u64) -> Walk,
+    ) -> Result<()> {
+        self.ranges.walk(from, |found| {
+            let expires_ms = self.life(&found).expires_ms;
+            if expires_ms <= now_ms { Walk::On } else { look(self.locate(&found), expires_ms) }
+        })
+    }
+
     /// A living message.
     pub(crate) fn get(&mut self, seq: Seq, now_ms: u64) -> Result<Option<Located>> {
         self.give_back_due(now_ms);

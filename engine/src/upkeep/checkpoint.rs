@@ -73,7 +73,7 @@ pub(crate) fn write(core: &Core, clean: bool) -> Result<CheckpointHeader> {
     let number = core.last_checkpoint.fetch_add(1, Ordering::Relaxed) + 1;
     let folder = core.checkpoint_folder();
     let lsn = core.log.end();
-    let mut writer = Writer::create(&*core.env.disk, &folder, number, lsn, core.now_ms())?;
+    let mut writer = Writer::create(core.env.disk.clone(), &folder, number, lsn, core.now_ms())?;
     if let Err(error) = fill(core, &mut writer, clean) {
         writer.abandon();
         return Err(error);
@@ -112,7 +112,7 @@ fn remove_strays(core: &Core, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn fill(core: &Core, writer: &mut Writer<'_>, clean: bool) -> Result<()> {
+fn fill(core: &Core, writer: &mut Writer, clean: bool) -> Result<()> {
     let (mut pending, mut size) = (Vec::new(), 0);
     for number in 0..core.state.shard_count() {
         let mut after = None;
@@ -121,7 +121,7 @@ fn fill(core: &Core, writer: &mut Writer<'_>, clean: bool) -> Result<()> {
             let (last, shapes) =
                 shard.visit_after(after.as_ref(), QUEUES_AT_ONCE, |queue| shape(queue));
             drop(shard);
-            size += shapes.iter().map(size_of_shape).sum::<usize>();
+            size += shapes.iter().map(QueueShape::size).sum::<usize>();
             pending.extend(shapes);
             if size >= SECTION_SIZE {
                 writer.section(std::mem::take(&mut pending))?;
@@ -141,13 +141,6 @@ fn fill(core: &Core, writer: &mut Writer<'_>, clean: bool) -> Result<()> {
     }
     // A checkpoint never knows more than the log: what it holds has to be durable there first.
     core.log.sync_to(core.log.end())
-}
-
-fn size_of_shape(shape: &QueueShape) -> usize {
-    let ranges: usize = shape.ranges.iter().map(|range| 32 + range.bits.len() * 8).sum();
-    let claims: usize = shape.claims.iter().map(|claim| 32 + claim.seqs.len() * 8).sum();
-    let lists = shape.returned.len() * 16 + shape.lives.len() * 24;
-    96 + shape.key.len() + shape.metadata.len() + ranges + claims + lists
 }
 
 fn shape(queue: &Queue) -> QueueShape {

@@ -17,15 +17,14 @@
 //!
 //! [`Entry::cost`]: crate::files::segment_index::Entry::cost
 
+use super::segment_writer::{FRAME_COUNT_MAX, SegmentWriter};
 use super::segments::{SPARES_MAX, spare_ticket};
 use crate::core::Core;
 use crate::domain::{Lsn, QueueId};
 use crate::error::{Error, Result};
 use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
-use crate::files::segment_index::{self, Entry, IndexBuilder, SegmentIndex, client_hash, entry_of};
-use crate::log::frame::{HEAD_SIZE, Head, Kind, padded};
-use crate::log::record::{Payload, Record};
-use crate::log::segment::{self, Segment};
+use crate::files::segment_index::Entry;
+use crate::log::segment::{Origin, Segment};
 use crate::metrics::{UnderWay, add};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,10 +36,6 @@ use std::time::{Duration, Instant};
 const SMALL_SHARE: u64 = 8;
 /// So many small neighbours are joined.
 const JOIN_COUNT: usize = 8;
-/// Frames are written out in pieces of about this size.
-const PIECE_SIZE: usize = 1 << 20;
-/// A frame of a rewritten segment holds at most so many messages.
-const FRAME_COUNT_MAX: usize = 1024;
 /// Overlong pauses for the rate's sake are cut into steps, so that closing need not wait.
 const PAUSE_STEP: Duration = Duration::from_millis(20);
 
@@ -124,23 +119,28 @@ fn choose(core: &Core) -> Option<Vec<Arc<Segment>>> {
     None
 }
 
-/// Whether less than half of it lives: what makes a rewrite worth its writing.
+/// Whether most of a segment is waste.
 fn is_wasteful(segment: &Segment) -> bool {
     segment.live_cost() * 2 < segment.disk_size() - overhead(segment)
 }
 
-/// How many segments are mostly dead, and what rewriting them would free, about. Those above the
-/// checkpoints count: a checkpoint comes before a rewrite that somebody asks for.
-pub(crate) fn gain(core: &Core) -> (u64, u64) {
+/// What rewriting a sealed segment would give back, about; 0 where it would be left as it is.
+pub(crate) fn gain(segment: &Segment) -> u64 {
+    let kept = match segment.live_count() {
+        0 => 0,
+        _ if is_wasteful(segment) => segment.live_cost() + overhead(segment),
+        _ => segment.disk_size(),
+    };
+    segment.disk_size().saturating_sub(kept)
+}
+
+/// How many segments a rewrite would gain from, and all gains added up. Those above the checkpoints
+/// count: whoever asks for a compaction gets the checkpoints first.
+pub(crate) fn gain_of_all(core: &Core) -> (u64, u64) {
     let all: Vec<Arc<Segment>> = core.segments().values().cloned().collect();
-    let is_due = |segment: &&Arc<Segment>| {
-        segment.index().is_some() && !segment.is_damaged() && is_wasteful(segment)
-    };
-    let gain_of = |segment: &Arc<Segment>| match segment.live_count() {
-        0 => segment.disk_size(),
-        _ => segment.disk_size().saturating_sub(segment.live_cost() + overhead(segment)),
-    };
-    let gains: Vec<u64> = all.iter().filter(is_due).map(gain_of).collect();
+    let is_ready = |segment: &&Arc<Segment>| segment.index().is_some() && !segment.is_damaged();
+    let gains: Vec<u64> =
+        all.iter().filter(is_ready).map(|segment| gain(segment)).filter(|gain| *gain > 0).collect();
     (gains.len() as u64, gains.iter().sum())
 }
 
@@ -195,58 +195,22 @@ fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
 /// Copies the living messages of `group` into a new file and indexes it. `None` when the engine
 /// closes in between.
 fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Option<Segment>> {
-    let disk = &*core.env.disk;
     let folder = core.log_folder();
-    let path = folder.join(header.file_name());
-    let aside = folder.join(format!("{}.{UNFINISHED}", header.file_name()));
-    let failed = |cause| Error::io("writing", aside.as_path(), cause);
-    let mut copier = Copier {
-        core,
-        file: disk.create(&aside).map_err(failed)?,
-        piece: Vec::with_capacity(PIECE_SIZE * 2),
-        written: SEGMENT_HEADER_SIZE,
-        payload: Payload::default(),
-        index: IndexBuilder::default(),
-        started: Instant::now(),
-    };
-    let copied = copier.copy(group, &aside);
-    let store = copied.and_then(|done| {
-        if !done {
-            return Ok(false);
-        }
-        copier.flush().map_err(failed)?;
-        // All may have died since the group was chosen; even then the file has a whole header.
-        if copier.written == SEGMENT_HEADER_SIZE {
-            copier.file.set_size(SEGMENT_HEADER_SIZE).map_err(failed)?;
-        }
-        copier.file.write_at(&header.encode(), 0).map_err(failed)?;
-        copier.file.sync().map_err(failed)?;
-        Ok(true)
-    });
-    match store {
-        Ok(true) => {}
-        other => {
-            // Nobody looks for a file of this name; the next start removes it too.
-            let _ = disk.remove(&aside);
-            return other.map(|_| None);
-        }
+    let name = header.file_name();
+    let file = SegmentWriter::create(core.env.disk.clone(), &folder, &name, core.engine_id)?;
+    let mut copier = Copier { core, file, started: Instant::now() };
+    let copied = copier.copy(group);
+    if !matches!(copied, Ok(true)) {
+        copier.file.abandon();
+        return copied.map(|_| None);
     }
+    // All may have died since the group was chosen; that leaves a segment without a message.
+    let finished = copier.file.finish(&header)?;
     // What was left out must stay dead after a power cut: the records by which it died have to be
     // durable before the segment without it takes its place.
     core.log.sync_to(core.log.end())?;
-    // The index first: a segment of a later generation never stands without.
-    segment_index::write(disk, &path, copier.index)?;
-    let adopt = || -> Result<Segment> {
-        disk.rename(&aside, &path).map_err(failed)?;
-        disk.sync_folder(&folder).map_err(failed)?;
-        let segment = Segment::open(disk, &path, core.engine_id)?;
-        let index = SegmentIndex::open(disk, &path)
-            .ok_or_else(|| segment::damaged(&path, 0, "its new index cannot be read".to_owned()))?;
-        segment.set_index(index);
-        segment.seal(Lsn(header.base.0 + header.span));
-        Ok(segment)
-    };
-    match adopt() {
+    let path = finished.path.clone();
+    match finished.adopt() {
         Ok(segment) => Ok(Some(segment)),
         Err(error) => {
             take_back(core, &path);
@@ -290,11 +254,7 @@ fn swap(core: &Core, group: &[Arc<Segment>], new: &Arc<Segment>) -> Result<()> {
 
 struct Copier<'a> {
     core: &'a Core,
-    file: Arc<dyn crate::env::File>,
-    piece: Vec<u8>,
-    written: u64,
-    payload: Payload,
-    index: IndexBuilder,
+    file: SegmentWriter,
     started: Instant,
 }
 
@@ -307,7 +267,7 @@ struct Living {
 
 impl Copier<'_> {
     /// Whether it came to the end.
-    fn copy(&mut self, group: &[Arc<Segment>], aside: &std::path::Path) -> Result<bool> {
+    fn copy(&mut self, group: &[Arc<Segment>]) -> Result<bool> {
         for queue in queues_of(group) {
             if self.core.is_closing() {
                 return Ok(false);
@@ -315,19 +275,18 @@ impl Copier<'_> {
             let living = self.living(queue, group)?;
             let mut rest = living.as_slice();
             while let Some(first) = rest.first() {
-                let origin = self.origin(group, first)?;
+                let origin = group[first.source].origin(first.entry.position)?;
                 let mut count = 1;
                 while count < rest.len().min(FRAME_COUNT_MAX)
                     && rest[count].seq == first.seq + count as u64
-                    && self.origin(group, &rest[count])? == origin
+                    && group[rest[count].source].origin(rest[count].entry.position)? == origin
                 {
                     count += 1;
                 }
                 let (here, after) = rest.split_at(count);
-                self.frame(queue, group, here, &origin)?;
                 rest = after;
-                if self.piece.len() >= PIECE_SIZE {
-                    self.flush().map_err(|cause| Error::io("writing", aside, cause))?;
+                if self.frame(queue, group, here, &origin)? {
+                    self.file.flush()?;
                     self.keep_to_the_rate();
                 }
             }
@@ -359,83 +318,29 @@ impl Copier<'_> {
         living.unwrap_or(Ok(Vec::new()))
     }
 
-    /// The head of the frame a message lies in: what a frame of its own has to repeat.
-    fn origin(&self, group: &[Arc<Segment>], living: &Living) -> Result<Origin> {
-        let segment = &group[living.source];
-        let bytes = segment.bytes();
-        let at = living.entry.position as usize;
-        // The record says how far back its frame begins; the frame's own checksum was right when the
-        // index was made, and the message's is checked as it is copied.
-        let read = || {
-            let back = crate::log::frame::u32_at(bytes.get(at..at + 20)?, 12) as usize;
-            let frame = bytes.get(at.checked_sub(back)?..)?.get(..HEAD_SIZE + 16)?;
-            Some(Origin {
-                lsn: crate::log::frame::u64_at(frame, 8),
-                at_ms: crate::log::frame::u64_at(frame, 16),
-                client: u128::from_le_bytes(frame[HEAD_SIZE..].try_into().ok()?),
-            })
-        };
-        read().ok_or_else(|| {
-            segment::damaged(&segment.path, at as u64, "a message lies in no frame".to_owned())
-        })
-    }
-
+    /// Copies messages of one frame into one. Whether a piece is full.
     fn frame(
         &mut self,
         queue: QueueId,
         group: &[Arc<Segment>],
         messages: &[Living],
         origin: &Origin,
-    ) -> Result<()> {
-        let client = crate::domain::ClientId(origin.client);
-        self.payload.posted(client);
+    ) -> Result<bool> {
+        self.file.payload.posted(origin.client);
         for message in messages {
             let source = &group[message.source];
             // Checks the message's checksum.
             source.read_body(message.entry.position, message.entry.size)?;
-            let at = message.entry.position as usize;
-            self.payload.message_again(&source.bytes()[at..at + message.entry.size as usize]);
+            let record = source.slice(message.entry.position, message.entry.size)?;
+            self.file.payload.message_again(&record);
         }
-        let size = HEAD_SIZE + self.payload.bytes.len();
-        let head = Head {
-            length: u32::try_from(size).expect("a part of a frame is no larger than it was"),
-            lsn: Lsn(origin.lsn),
-            at_ms: origin.at_ms,
-            queue: queue.0,
-            seq: messages[0].seq,
-            behind: 0,
-            kind: Kind::Posted,
-            count: u16::try_from(messages.len()).expect("bounded above"),
-        };
-        let position = self.written + self.piece.len() as u64;
-        self.piece.extend_from_slice(&head.encode(self.payload.crc()));
-        self.piece.extend_from_slice(&self.payload.bytes);
-        self.piece.resize(self.piece.len() + padded(size) - size, 0);
-
-        let hash = client_hash(client, self.core.engine_id);
-        let record = Record::decode(&head, &self.payload.bytes);
-        let Ok(Record::Posted { messages: records, .. }) = record else {
-            unreachable!("a posted record was just encoded")
-        };
-        for (record, message) in records.zip(messages) {
-            let record = record.expect("it was just encoded");
-            let entry = entry_of(&record, position, origin.at_ms, hash);
-            self.index.add(queue, crate::domain::Seq(message.seq), entry);
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.write_at(&self.piece, self.written)?;
-        self.written += self.piece.len() as u64;
-        self.piece.clear();
-        Ok(())
+        Ok(self.file.frame(queue, messages[0].seq, messages.len(), origin))
     }
 
     /// Waits until what was written is no more than the rate allows.
     fn keep_to_the_rate(&self) {
         let rate = self.core.config.compact_rate_bytes_per_s;
-        let due = Duration::from_secs_f64(self.written as f64 / rate as f64);
+        let due = Duration::from_secs_f64(self.file.size() as f64 / rate as f64);
         while !self.core.is_closing() {
             let left = due.saturating_sub(self.started.elapsed());
             if left.is_zero() {
@@ -444,14 +349,6 @@ impl Copier<'_> {
             std::thread::sleep(left.min(PAUSE_STEP));
         }
     }
-}
-
-/// What messages of one frame share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Origin {
-    lsn: u64,
-    at_ms: u64,
-    client: u128,
 }
 
 /// The queues that have messages in the group.

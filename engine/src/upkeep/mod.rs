@@ -7,7 +7,8 @@
 pub(crate) mod checkpoint;
 pub(crate) mod compact;
 pub(crate) mod recover;
-mod replay;
+pub(crate) mod replay;
+pub(crate) mod segment_writer;
 pub(crate) mod segments;
 mod sweep;
 

@@ -1,7 +1,9 @@
 //! Opening: lock, format, checkpoint, indexes, replay, the torn tail; and a report of it all.
 //! Nothing that is there is overwritten before everything was found in order.
 
+pub(crate) use super::replay::FIRST_LSN;
 use super::replay::{Replay, Tail, Unused};
+use super::segments::{index_in_memory, make_index};
 use crate::config::Config;
 use crate::core::Core;
 use crate::domain::{Durability, Seq};
@@ -9,14 +11,16 @@ use crate::env::{Disk, Environment};
 use crate::error::{Error, Result};
 use crate::files::checkpoint::{Checkpoint, CheckpointHeader};
 use crate::files::format::{
-    self, BadHeader, CHECKPOINT_FOLDER, FORMAT_FILE, FolderHeader, LOCK_FILE, LOG_FOLDER,
-    SEGMENT_HEADER_SIZE, UNFINISHED,
+    self, BadHeader, CHECKPOINT_FOLDER, FORMAT_FILE, FolderHeader, HEADER_SIZE, LOCK_FILE,
+    LOG_FOLDER, SEGMENT_HEADER_SIZE, UNFINISHED,
 };
 use crate::log::commit::{Log, NewFrame};
 use crate::log::frame::Kind;
 use crate::log::record::MESSAGE_HEAD_SIZE;
 use crate::log::segment::Segment;
+use crate::log::source::read_exact;
 use crate::metrics::Counters;
+use crate::state::State;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
@@ -62,17 +66,14 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
     let log_folder = config.folder.join(LOG_FOLDER);
     let checkpoint_folder = config.folder.join(CHECKPOINT_FOLDER);
 
-    let segments = open_segments(&*disk, &log_folder, header.engine_id)?;
+    let segments = open_segments(&*disk, &log_folder, header.engine_id, Segment::open)?;
     report.segments = segments.len() as u64;
     let FoundCheckpoints { kept, newest, damaged, last } =
         open_checkpoints(&*disk, &checkpoint_folder, &segments, &mut report)?;
 
     let mut replay = Replay::new(&config, &header, newest.as_ref())?;
-    let mut tail = replay.run(&*disk, segments, &mut report)?;
-    report.was_clean = is_new
-        || (newest.as_ref().is_some_and(|newest| newest.header.clean)
-            && report.replayed_frames == 0
-            && tail.end == replay.from);
+    let mut tail = replay.run(&*disk, segments, make_index, &mut report)?;
+    report.was_clean = is_new || replay.was_clean(newest.as_ref(), &tail, &report);
 
     // All is well: from here on the folder changes.
     let number = tail.last_number + 1;
@@ -105,23 +106,41 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
 
 // ---- the folder ----
 
-type Lock = Box<dyn std::fmt::Debug + Send + Sync>;
+/// What keeps a folder locked.
+pub(crate) type Lock = Box<dyn std::fmt::Debug + Send + Sync>;
 
 fn folder_error(config: &Config, what: String, next_step: &'static str) -> Error {
     Error::Folder { folder: config.folder.clone(), what, next_step }
+}
+
+/// The folder could not be made, read or written.
+fn folder_refused(config: &Config, cause: &io::Error) -> Error {
+    let next_step = match cause.kind() {
+        io::ErrorKind::NotFound => "make its parent folder, or name another one",
+        _ => "make it readable and writable for this user, or name another one",
+    };
+    folder_error(config, cause.to_string(), next_step)
+}
+
+/// Takes the folder's lock.
+pub(crate) fn lock(config: &Config, disk: &dyn Disk) -> Result<Lock> {
+    let holder = format!("{}\n", std::process::id());
+    let locked = disk.lock(&config.folder.join(LOCK_FILE), &holder);
+    locked.map_err(|cause| match cause.kind() {
+        io::ErrorKind::WouldBlock => folder_error(
+            config,
+            "another process has it open (its pid is in the file LOCK)".to_owned(),
+            "stop that process, or name another folder",
+        ),
+        _ => folder_refused(config, &cause),
+    })
 }
 
 /// Locks the folder and reads whose it is; makes it where there is none.
 fn take_folder(config: &Config, env: &Environment) -> Result<(Lock, FolderHeader, bool)> {
     let disk = &*env.disk;
     let folder = &config.folder;
-    let failed = |cause: io::Error| {
-        let next_step = match cause.kind() {
-            io::ErrorKind::NotFound => "make its parent folder, or name another one",
-            _ => "make it readable and writable for this user, or name another one",
-        };
-        folder_error(config, cause.to_string(), next_step)
-    };
+    let failed = |cause: io::Error| folder_refused(config, &cause);
     disk.create_folder(folder).map_err(failed)?;
     let names = disk.list(folder).map_err(failed)?;
     let has = |name: &str| names.iter().any(|found| found == name);
@@ -134,27 +153,9 @@ fn take_folder(config: &Config, env: &Environment) -> Result<(Lock, FolderHeader
             "name an empty folder, or one that does not exist",
         ));
     }
-    let holder = format!("{}\n", std::process::id());
-    let lock = disk.lock(&folder.join(LOCK_FILE), &holder).map_err(|cause| match cause.kind() {
-        io::ErrorKind::WouldBlock => folder_error(
-            config,
-            "another process has it open (its pid is in the file LOCK)".to_owned(),
-            "stop that process, or name another folder",
-        ),
-        _ => failed(cause),
-    })?;
-    let path = folder.join(FORMAT_FILE);
+    let lock = lock(config, disk)?;
     if is_ours {
-        let bytes = disk.open(&path).and_then(|file| file.map()).map_err(failed)?.bytes;
-        let header = FolderHeader::decode(&bytes).map_err(|what| {
-            let next_step = match what {
-                BadHeader::Version(_) => {
-                    "use the version of the program that wrote it, or a newer one"
-                }
-                _ => "nothing was changed; restore the file from a copy, or name another folder",
-            };
-            folder_error(config, format!("{FORMAT_FILE}: {what}"), next_step)
-        })?;
+        let header = read_header(config, disk)?;
         for name in [LOG_FOLDER, CHECKPOINT_FOLDER] {
             disk.create_folder(&folder.join(name)).map_err(failed)?;
         }
@@ -167,23 +168,121 @@ fn take_folder(config: &Config, env: &Environment) -> Result<(Lock, FolderHeader
             "nothing was changed; restore the file from a copy, or name another folder",
         ));
     }
-    let now_ms = env.clock.now_ms();
-    let header = FolderHeader { engine_id: new_engine_id(now_ms), created_ms: now_ms };
-    let make = || -> io::Result<()> {
-        disk.create_folder(&folder.join(LOG_FOLDER))?;
-        disk.create_folder(&folder.join(CHECKPOINT_FOLDER))?;
-        // The folder's own name, before anything in it counts.
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        disk.sync_folder(parent.unwrap_or(Path::new(".")))?;
+    let new = NewFolder::begin(config, env)?;
+    new.finish(config, disk)?;
+    Ok((lock, new.0, true))
+}
+
+/// A folder that is being made: all of it is there, but for the file that makes it one.
+pub(crate) struct NewFolder(FolderHeader);
+
+impl NewFolder {
+    fn begin(config: &Config, env: &Environment) -> Result<NewFolder> {
+        let (disk, folder) = (&*env.disk, &config.folder);
+        let now_ms = env.clock.now_ms();
+        let make = || -> io::Result<()> {
+            disk.create_folder(&folder.join(LOG_FOLDER))?;
+            disk.create_folder(&folder.join(CHECKPOINT_FOLDER))?;
+            // The folder's own name, before anything in it counts.
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            disk.sync_folder(parent.unwrap_or(Path::new(".")))
+        };
+        make().map_err(|cause| folder_refused(config, &cause))?;
+        Ok(NewFolder(FolderHeader { engine_id: new_engine_id(now_ms), created_ms: now_ms }))
+    }
+
+    pub(crate) fn engine_id(&self) -> u128 {
+        self.0.engine_id
+    }
+
+    /// Makes it a data folder.
+    pub(crate) fn finish(&self, config: &Config, disk: &dyn Disk) -> Result<()> {
+        write_header(config, disk, &self.0)
+    }
+}
+
+/// Writes the file that says whose folder it is.
+pub(crate) fn write_header(config: &Config, disk: &dyn Disk, header: &FolderHeader) -> Result<()> {
+    let path = config.folder.join(FORMAT_FILE);
+    let write = || -> io::Result<()> {
         let aside = path.with_extension(UNFINISHED);
         let file = disk.create(&aside)?;
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
         disk.rename(&aside, &path)?;
-        disk.sync_folder(folder)
+        disk.sync_folder(&config.folder)
     };
-    make().map_err(failed)?;
-    Ok((lock, header, true))
+    write().map_err(|cause| folder_refused(config, &cause))
+}
+
+/// Locks a folder that is to be filled: one that holds nothing yet, or none.
+pub(crate) fn take_new_folder(config: &Config, env: &Environment) -> Result<(Lock, NewFolder)> {
+    let (disk, folder) = (&*env.disk, &config.folder);
+    let failed = |cause: io::Error| folder_refused(config, &cause);
+    disk.create_folder(folder).map_err(failed)?;
+    let names = disk.list(folder).map_err(failed)?;
+    let mut found = names.into_iter().filter(|name| name != "lost+found");
+    if let Some(name) = found.next() {
+        let what = format!("it holds {name:?}, and only an empty folder can be filled");
+        return Err(folder_error(config, what, "name an empty folder, or one that does not exist"));
+    }
+    let lock = lock(config, disk)?;
+    Ok((lock, NewFolder::begin(config, env)?))
+}
+
+/// Reads whose folder it is.
+pub(crate) fn read_header(config: &Config, disk: &dyn Disk) -> Result<FolderHeader> {
+    let read = disk.open_to_read(&config.folder.join(FORMAT_FILE)).and_then(|file| {
+        let mut bytes = vec![0; HEADER_SIZE.min(usize::try_from(file.size()?).unwrap_or(0))];
+        read_exact(&*file, &mut bytes, 0).map(|()| bytes)
+    });
+    let bytes = read.map_err(|cause| {
+        let what = format!("{FORMAT_FILE}: {cause}");
+        let next_step = match cause.kind() {
+            io::ErrorKind::NotFound => "name a data folder: one that holds the file FORMAT",
+            _ => "make it readable for this user",
+        };
+        folder_error(config, what, next_step)
+    })?;
+    FolderHeader::decode(&bytes).map_err(|what| {
+        let next_step = match what {
+            BadHeader::Version(_) => "use the version of the program that wrote it, or a newer one",
+            _ => "nothing was changed; `marconi log repair --plan FOLDER` shows what can be kept",
+        };
+        folder_error(config, format!("{FORMAT_FILE}: {what}"), next_step)
+    })
+}
+
+/// What a look at the folder found.
+pub(crate) struct Look {
+    pub(crate) header: FolderHeader,
+    pub(crate) state: State,
+    pub(crate) tail: Tail,
+    /// The headers of the checkpoints that are whole, oldest first.
+    pub(crate) checkpoints: Vec<CheckpointHeader>,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Reads the folder as a start would, without a lock, and changes nothing. Beside a running engine it
+/// may find files gone that were there a moment ago, which looks like damage: try again.
+pub(crate) fn look(config: &Config, env: &Environment) -> Result<Look> {
+    let started = Instant::now();
+    let disk = &*env.disk;
+    let header = read_header(config, disk)?;
+    let mut report = RecoveryReport::default();
+    let id = header.engine_id;
+    let segments = open_segments(disk, &config.folder.join(LOG_FOLDER), id, Segment::open_to_look)?;
+    report.segments = segments.len() as u64;
+    let folder = config.folder.join(CHECKPOINT_FOLDER);
+    let FoundCheckpoints { kept, newest, .. } =
+        open_checkpoints(disk, &folder, &segments, &mut report)?;
+    let mut replay = Replay::new(config, &header, newest.as_ref())?;
+    let tail = replay.run(disk, segments, index_in_memory, &mut report)?;
+    report.was_clean = replay.was_clean(newest.as_ref(), &tail, &report);
+    report.duration_ms = started.elapsed().as_millis() as u64;
+    report.opened_ms = env.clock.now_ms();
+    report.queues = replay.state.len() as u64;
+    Ok(Look { header, state: replay.state, tail, checkpoints: kept, report })
 }
 
 /// A number that no other folder has: the standard library's per-process randomness, hashed.
@@ -195,11 +294,16 @@ fn new_engine_id(now_ms: u64) -> u128 {
 // ---- the files ----
 
 /// Opens every segment, in order of number; of two that stand for the same, the one rewritten later.
-fn open_segments(disk: &dyn Disk, folder: &Path, engine_id: u128) -> Result<Vec<Segment>> {
+fn open_segments(
+    disk: &dyn Disk,
+    folder: &Path,
+    engine_id: u128,
+    open: impl Fn(&dyn Disk, &Path, u128) -> Result<Segment>,
+) -> Result<Vec<Segment>> {
     let names = disk.list(folder).map_err(|cause| Error::io("reading", folder, cause))?;
     let mut found = Vec::new();
     for name in names.iter().filter(|name| name.ends_with(".seg")) {
-        found.push(Segment::open(disk, &folder.join(name), engine_id)?);
+        found.push(open(disk, &folder.join(name), engine_id)?);
     }
     found.sort_by_key(|one| (one.number(), std::cmp::Reverse(one.header.generation)));
     Ok(found)

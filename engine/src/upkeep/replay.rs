@@ -2,14 +2,13 @@
 //! into one state; and how the log ends. Reads only; what is to be changed is left to `recover.rs`.
 
 use super::recover::RecoveryReport;
-use super::segments::make_index;
 use crate::config::Config;
 use crate::domain::{ClaimId, Durability, Lsn, QueueId, QueueKey, Seq};
 use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::files::checkpoint::{Checkpoint, QueueShape, RangeShape};
 use crate::files::format::{CHECKPOINT_FOLDER, FolderHeader, LOG_FOLDER, SEGMENT_HEADER_SIZE};
-use crate::files::segment_index::{client_hash, entry_of};
+use crate::files::segment_index::{SegmentIndex, client_hash, entry_of};
 use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
 use crate::log::record::Record;
 use crate::log::scan::{ScanEnd, Scanner};
@@ -24,22 +23,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The first LSN of a new folder. Ids are LSNs, and 0 means none.
-const FIRST_LSN: Lsn = Lsn(4096);
+pub(crate) const FIRST_LSN: Lsn = Lsn(4096);
 /// The progress of long work is told so often.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// What replay left: the log's end, and the segments.
-pub(super) struct Tail {
-    pub(super) segments: Vec<Arc<Segment>>,
+pub(crate) struct Tail {
+    pub(crate) segments: Vec<Arc<Segment>>,
     /// Files that are not needed any more.
     pub(super) unused: Vec<Unused>,
     /// Behind the last whole frame.
-    pub(super) end: Lsn,
+    pub(crate) end: Lsn,
     /// Behind every LSN that may ever have been given out.
     pub(super) limit: Lsn,
     pub(super) last_number: u64,
+    /// How many messages the segments have that were read frame by frame.
+    pub(crate) scanned: HashMap<u64, u64>,
     /// The last segment does not say where the log goes on.
-    pub(super) torn: Option<Torn>,
+    pub(crate) torn: Option<Torn>,
 }
 
 /// A segment's file that is not needed any more.
@@ -146,11 +147,25 @@ impl Replay {
         Ok(())
     }
 
-    /// Brings every segment's messages into the state, and every record behind the checkpoint.
+    /// Whether the last run ended in good order: right at its last checkpoint.
+    pub(super) fn was_clean(
+        &self,
+        newest: Option<&Checkpoint>,
+        tail: &Tail,
+        report: &RecoveryReport,
+    ) -> bool {
+        newest.is_some_and(|newest| newest.header.clean)
+            && report.replayed_frames == 0
+            && tail.end == self.from
+    }
+
+    /// Brings every segment's messages into the state, and every record behind the checkpoint. `index`
+    /// gives the index of a segment, and makes it where there is none.
     pub(super) fn run(
         &mut self,
         disk: &dyn Disk,
         found: Vec<Segment>,
+        index: impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
         report: &mut RecoveryReport,
     ) -> Result<Tail> {
         let mut tail = Tail {
@@ -159,6 +174,7 @@ impl Replay {
             end: self.from,
             limit: self.from,
             last_number: 0,
+            scanned: HashMap::new(),
             torn: None,
         };
         let total = found.len();
@@ -187,7 +203,14 @@ impl Replay {
                 }
                 tail.unused.push(Unused::new(&segment));
             } else if segment.lsn_limit() <= self.from {
-                tail.segments.push(self.add_indexed(disk, segment, report)?);
+                let had_index = SegmentIndex::open(disk, &segment.path);
+                if had_index.is_none() {
+                    let file = segment.path.display();
+                    tracing::info!(%file, "making a missing index again");
+                    report.rebuilt_indexes += 1;
+                }
+                let index = had_index.map_or_else(|| index(disk, &segment, self.engine_id), Ok)?;
+                tail.segments.push(self.add_indexed(segment, index)?);
             } else if next.is_some_and(|next| header.base < next) {
                 // Made ready, and passed over when the log went on after an unclean end.
                 if Scanner::new(&segment).next_frame().is_some() {
@@ -227,20 +250,7 @@ impl Replay {
 
     /// A segment that lies wholly below the checkpoint: its index tells where messages are, and the
     /// checkpoint which of them live.
-    fn add_indexed(
-        &mut self,
-        disk: &dyn Disk,
-        segment: Segment,
-        report: &mut RecoveryReport,
-    ) -> Result<Arc<Segment>> {
-        let index = match crate::files::segment_index::SegmentIndex::open(disk, &segment.path) {
-            Some(index) => index,
-            None => {
-                tracing::info!(file = %segment.path.display(), "making a missing index again");
-                report.rebuilt_indexes += 1;
-                make_index(disk, &segment, self.engine_id)?
-            }
-        };
+    fn add_indexed(&mut self, segment: Segment, index: SegmentIndex) -> Result<Arc<Segment>> {
         segment.set_index(index);
         segment.seal(segment.lsn_limit());
         let segment = Arc::new(segment);
@@ -274,10 +284,13 @@ impl Replay {
         let mut scanner = Scanner::new(segment);
         while let Some((position, head, payload)) = scanner.next_frame() {
             let record = Record::decode(&head, payload)
-                .map_err(|error| scanner.damaged(position, error.to_string()))?;
+                .map_err(|error| segment.damaged(position, error.to_string()))?;
             let end = Lsn(head.lsn.0 + head.padded_size() as u64);
             let place = Place { lsn: head.lsn, end, at_ms: head.at_ms, segment, position };
             self.replay(&place, &record)?;
+            if head.kind == Kind::Posted {
+                *tail.scanned.entry(segment.number()).or_default() += u64::from(head.count);
+            }
             if end > self.from {
                 report.replayed_frames += 1;
                 report.replayed_bytes += head.padded_size() as u64;
@@ -415,7 +428,7 @@ enum Scanned {
 }
 
 /// A log that ends without saying so.
-pub(super) struct Torn {
+pub(crate) struct Torn {
     segment: Arc<Segment>,
     position: u64,
     why: Invalid,
@@ -434,8 +447,11 @@ impl Torn {
         let Torn { segment, position, why, end } = self;
         let mut torn_bytes = end - position;
         if why == Invalid::Checksum {
-            let bytes = &segment.bytes()[position as usize..];
-            torn_bytes = torn_bytes.max(u64::from(frame::u32_at(bytes, 4)).min(bytes.len() as u64));
+            let left = segment.size() - position;
+            let length = segment
+                .slice(position as u32, HEAD_SIZE as u32)
+                .map(|head| u64::from(frame::u32_at(&head, 4)));
+            torn_bytes = torn_bytes.max(length.unwrap_or(0).min(left));
         }
         if torn_bytes > 0 {
             report.torn_bytes = torn_bytes;

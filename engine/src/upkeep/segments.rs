@@ -92,7 +92,11 @@ pub(crate) fn seal_all(core: &Core) -> Result<()> {
 
 /// Makes a segment's index and lets the queues look into it instead of at their own entries.
 fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
-    let index = make_index(&*core.env.disk, segment, core.engine_id)?;
+    let disk = &*core.env.disk;
+    let index = match SegmentIndex::open(disk, &segment.path) {
+        Some(index) => index,
+        None => make_index(disk, segment, core.engine_id)?,
+    };
     let runs: Vec<(usize, QueueId)> =
         (0..index.run_count()).map(|number| (number, QueueId(index.run(number).queue))).collect();
     segment.set_index(index);
@@ -105,39 +109,45 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
     Ok(())
 }
 
-/// Opens a segment's index, making it from the frames where it is not there or not whole.
+/// Makes a segment's index from its frames, and writes it.
 pub(crate) fn make_index(
     disk: &dyn Disk,
     segment: &Segment,
     engine_id: u128,
 ) -> Result<SegmentIndex> {
-    if let Some(index) = SegmentIndex::open(disk, &segment.path) {
-        return Ok(index);
-    }
-    let mut scanner = Scanner::new(segment);
-    let builder = read_frames(&mut scanner, engine_id)?;
+    let builder = read_frames(segment, engine_id)?;
     segment_index::write(disk, &segment.path, builder)?;
     SegmentIndex::open(disk, &segment.path)
-        .ok_or_else(|| scanner.damaged(0, "the index just written cannot be read".to_owned()))
+        .ok_or_else(|| segment.damaged(0, "the index just written cannot be read".to_owned()))
+}
+
+/// As [`make_index`], but writes nothing: what has to be made is kept in memory.
+pub(crate) fn index_in_memory(
+    _: &dyn Disk,
+    segment: &Segment,
+    engine_id: u128,
+) -> Result<SegmentIndex> {
+    read_frames(segment, engine_id).map(SegmentIndex::of)
 }
 
 /// Reads all frames of a segment into an index.
-fn read_frames(scanner: &mut Scanner<'_>, engine_id: u128) -> Result<IndexBuilder> {
+fn read_frames(segment: &Segment, engine_id: u128) -> Result<IndexBuilder> {
+    let mut scanner = Scanner::new(segment);
     let mut builder = IndexBuilder::default();
     while let Some((frame_position, head, payload)) = scanner.next_frame() {
         let record = Record::decode(&head, payload)
-            .map_err(|error| scanner.damaged(frame_position, error.to_string()))?;
+            .map_err(|error| segment.damaged(frame_position, error.to_string()))?;
         let Record::Posted { queue, first, client, messages } = record else { continue };
         let client = client_hash(client, engine_id);
         for (message, seq) in messages.zip(first.0..) {
             let message =
-                message.map_err(|error| scanner.damaged(frame_position, error.to_string()))?;
+                message.map_err(|error| segment.damaged(frame_position, error.to_string()))?;
             let entry = entry_of(&message, frame_position, head.at_ms, client);
             builder.add(queue, Seq(seq), entry);
         }
     }
     match scanner.end() {
         ScanEnd::Sealed(_) | ScanEnd::Eof => Ok(builder),
-        ScanEnd::Invalid(why) => Err(scanner.damaged(scanner.position(), why.to_string())),
+        ScanEnd::Invalid(why) => Err(segment.damaged(scanner.position(), why.to_string())),
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn frame(lines: &[String]) -> String {
     let mut text = String::from("\x1b[H");
     for line in lines {
         text.push_str(line);
-        text.push_str("\x1b[K\r\n");
+        text.push_str("\x1b[K\n");
     }
     text.push_str("\x1b[J");
     text
