@@ -29,10 +29,11 @@ const INTERVALS: std::ops::RangeInclusive<Duration> =
 /// Which server, and how often.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What it shows, from the top: what was done in a second; what there is; how the log is written; how long a
-start would read and what compaction would give back; the requests by route with their times; the deepest
-queues, and those with the oldest messages; how much of each file of the log is live, one block a file.
-Ctrl-C ends it. Where standard output is no terminal, it prints one JSON document a look, as with --json.
+What it shows, from the top: what was done in a second; what there is; how the log is written; how \
+long a start would read and what compaction would give back; the requests by route with their times; \
+the deepest queues, and those with the oldest messages; how much of each file of the log is live, one \
+block a file. Ctrl-C ends it. Where standard output is no terminal, it prints one JSON document a \
+look, as with --json.
 
 Examples:
   marconi top                                       the server on this machine, once a second
