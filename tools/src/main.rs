@@ -1,5 +1,6 @@
 //! The program `marconi`: its subcommands, one arm each. Anything in detail is elsewhere.
 
+mod admin_client;
 mod log;
 mod output;
 mod remote;
@@ -7,6 +8,7 @@ mod top;
 
 use clap::{Parser, Subcommand};
 use output::{Output, OutputOptions};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Care for the data folders of Marconi, speak to its servers, compare what its durability modes cost.
@@ -37,6 +39,13 @@ enum Command {
     Work(remote::WorkOptions),
     /// A running server at a glance.
     Top(top::Options),
+    /// Run the server: the very program `marconi-server`, with its options.
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Serve {
+        /// Options of the server; `marconi serve --help` lists them.
+        #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -49,6 +58,14 @@ fn main() -> ExitCode {
         Command::Claim(command) => remote::claim(command, &mut output),
         Command::Work(options) => remote::work(options, &mut output),
         Command::Top(options) => top::run(options, &mut output),
+        // Ends with the server's own code, which `Ok` hands on.
+        Command::Serve { options } => Ok(serve(options)),
     };
     output.finish(ended)
+}
+
+fn serve(options: Vec<OsString>) -> ExitCode {
+    // The name is what its usage line shows.
+    let arguments = std::iter::once(OsString::from("marconi serve")).chain(options);
+    marconi_server::program::run(arguments, std::env::vars_os())
 }
