@@ -327,7 +327,8 @@ impl Engine {
                 Decision::Write { kind, seq, count, draft } => (kind, seq, count, draft),
                 Decision::Nothing(draft) => {
                     // What it saw may still be on its way to the disk.
-                    return Ok(Receipt::at(marks, queue.last_end, demand, finish(draft, None)));
+                    let end = queue.last_end;
+                    return Ok(self.after(end, demand, finish(draft, None)));
                 }
             };
             let frame = NewFrame {
@@ -402,6 +403,14 @@ impl Engine {
     fn absent<A>(&self, key: &QueueKey, ask: Option<Durability>, answer: A) -> Receipt<A> {
         let durability = self.core.durability_of(key, ask);
         let end = self.core.state.removed_end();
+        self.after(end, durability, answer)
+    }
+
+    /// An answer that wrote nothing and depends on what others wrote, who may have asked for less.
+    fn after<A>(&self, end: Lsn, durability: Durability, answer: A) -> Receipt<A> {
+        if durability >= Durability::Group {
+            self.core.log.ask_to_sync(end);
+        }
         Receipt::at(self.core.log.watermarks(), end, durability, answer)
     }
 

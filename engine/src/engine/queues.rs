@@ -110,8 +110,7 @@ impl Engine {
                 let mut shard = self.core.state.lock(key);
                 if let Some(queue) = shard.get(key) {
                     let demand = queue.demand(floor);
-                    let marks = self.core.log.watermarks();
-                    return Ok(Receipt::at(marks, queue.last_end, demand, Created::Existing));
+                    return Ok(self.after(queue.last_end, demand, Created::Existing));
                 }
                 let default = self.core.config.durability_of(key);
                 let demand = floor.unwrap_or(default);
