@@ -242,8 +242,8 @@ pub struct QueueState {
     pub durability: Option<Durability>,
 }
 
-/// The counts of a queue.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// The counts of a queue. As JSON they look as they do on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStats {
     /// Messages that may be claimed.
     pub free: u64,
@@ -252,8 +252,10 @@ pub struct QueueStats {
     /// Both.
     pub total: u64,
     /// The oldest message, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<StatMessage>,
     /// The newest message, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<StatMessage>,
 }
 
@@ -264,7 +266,7 @@ pub(crate) struct WireStats {
 }
 
 /// A message in the counts of a queue.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatMessage {
     /// Its link as the server gave it.
     pub href: String,
