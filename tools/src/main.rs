@@ -1,5 +1,6 @@
 //! The program `marconi`: its subcommands, one arm each. Anything in detail is elsewhere.
 
+mod bench;
 mod log;
 mod output;
 mod remote;
@@ -37,6 +38,8 @@ enum Command {
     Work(remote::WorkOptions),
     /// A running server at a glance.
     Top(top::Options),
+    /// Measure what each durability mode costs here, and what a power cut takes in it.
+    Bench(Box<marconi_bench::Options>),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Claim(command) => remote::claim(command, &mut output),
         Command::Work(options) => remote::work(options, &mut output),
         Command::Top(options) => top::run(options, &mut output),
+        Command::Bench(options) => bench::run(&options, cli.output.quiet, &mut output),
     };
     output.finish(ended)
 }
