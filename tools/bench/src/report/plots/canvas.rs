@@ -102,8 +102,7 @@ pub(super) fn draw(
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let canvas = Canvas { area };
-        let all = [(0, 0), (size.0 as i32, size.1 as i32)];
-        canvas.put(Rectangle::new(all, PAPER.filled()))?;
+        canvas.paper(size)?;
         on(&canvas)?;
         canvas.area.present().map_err(|error| anyhow!("cannot draw: {error}"))?;
     }
@@ -117,19 +116,136 @@ pub(super) fn draw(
     let title = title.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
     let svg = svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1);
     let end = svg.find('>').map_or(0, |at| at + 1);
-    // A generic family looks for the reader's own font; plotters writes it as given.
     Ok(format!("{}\n{style}{}", &svg[..end], &svg[end..]))
 }
 
 impl Canvas<'_> {
-    fn put<'b, E>(&'b self, element: E) -> anyhow::Result<()>
-    where
-        for<'c> &'c E: plotters::element::PointCollection<'c, (i32, i32)>,
-        E: plotters::element::Drawable<SVGBackend<'b>>,
-        Self: 'b,
-    {
-        // The lifetime of the backend is that of the canvas.
-        let _ = element;
+    /// Text of this size; `at` is where it stands, half its height above and below.
+    pub(super) fn text(
+        &self,
+        at: (i32, i32),
+        size: i32,
+        colour: RGBColor,
+        anchor: Anchor,
+        text: &str,
+    ) -> anyhow::Result<()> {
+        let horizontal = match anchor {
+            Anchor::Start => HPos::Left,
+            Anchor::Middle => HPos::Center,
+            Anchor::End => HPos::Right,
+        };
+        let style = TextStyle::from(("sans-serif", size).into_font())
+            .color(&colour)
+            .pos(Pos::new(horizontal, VPos::Center));
+        self.area.draw_text(text, &style, at).map_err(failed)
+    }
+
+    /// A line through these points.
+    pub(super) fn line(
+        &self,
+        points: Vec<(i32, i32)>,
+        colour: RGBColor,
+        width: u32,
+    ) -> anyhow::Result<()> {
+        let element = PathElement::new(points, colour.stroke_width(width));
+        self.area.draw(&element).map_err(failed)
+    }
+
+    /// A dot.
+    pub(super) fn dot(&self, at: (i32, i32), radius: i32, colour: RGBColor) -> anyhow::Result<()> {
+        self.area.draw(&Circle::new(at, radius, colour.filled())).map_err(failed)
+    }
+
+    /// A pale dot.
+    pub(super) fn pale_dot(
+        &self,
+        at: (i32, i32),
+        radius: i32,
+        colour: RGBColor,
+    ) -> anyhow::Result<()> {
+        self.area.draw(&Circle::new(at, radius, colour.mix(0.35).filled())).map_err(failed)
+    }
+
+    fn paper(&self, size: (u32, u32)) -> anyhow::Result<()> {
+        let all = [(0, 0), (size.0 as i32, size.1 as i32)];
+        self.area.draw(&Rectangle::new(all, PAPER.filled())).map_err(failed)
+    }
+
+    /// Grid lines of a log axis that goes up, each with its label.
+    pub(super) fn rows(
+        &self,
+        axis: Axis,
+        across: (i32, i32),
+        label: impl Fn(f64) -> String,
+    ) -> anyhow::Result<()> {
+        for value in labelled_ticks(axis.from, axis.to) {
+            let y = axis.log(value);
+            self.line(vec![(across.0, y), (across.1, y)], GRID, 1)?;
+            self.text((across.0 - 8, y), 12, DIM, Anchor::End, &label(value))?;
+        }
         Ok(())
+    }
+
+    /// A grid line of an axis that goes right, with its label below.
+    pub(super) fn column(&self, x: i32, along: (i32, i32), label: &str) -> anyhow::Result<()> {
+        self.line(vec![(x, along.0), (x, along.1)], GRID, 1)?;
+        self.text((x, along.1 + 14), 12, DIM, Anchor::Middle, label)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("cannot draw: {error}")
+}
+
+/// Moves labels apart that would lie on each other: their places, `apart` pixels from the next at
+/// the least, in the order given.
+pub(super) fn spread_labels(places: &[i32], apart: i32) -> Vec<i32> {
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_by_key(|place| places[*place]);
+    let mut spread = places.to_vec();
+    // From above down, then what was pushed too far comes back up by half.
+    let mut last = i32::MIN / 2;
+    for place in &order {
+        spread[*place] = spread[*place].max(last + apart);
+        last = spread[*place];
+    }
+    let pushed = order.iter().map(|place| spread[*place] - places[*place]).max().unwrap_or(0);
+    spread.iter().map(|place| place - pushed / 2).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_their_values() {
+        let (from, to) = log_range([850.0, 61_000.0].into_iter()).expect("values");
+        assert!(from <= 850.0 && to >= 61_000.0, "{from} {to}");
+        assert_eq!((from, to), (500.0, 100_000.0));
+        assert_eq!(log_range([0.0].into_iter()), None);
+        assert_eq!(ticks_between(10.0, 100.0), [10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(labelled_ticks(1.0, 1e6), [1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6]);
+        let axis = Axis { from: 1.0, to: 100.0, pixels: (200, 0) };
+        assert_eq!([axis.log(1.0), axis.log(10.0), axis.log(100.0)], [200, 100, 0]);
+    }
+
+    #[test]
+    fn labels_keep_apart() {
+        let spread = spread_labels(&[50, 52, 10, 51], 14);
+        let mut sorted = spread.clone();
+        sorted.sort_unstable();
+        assert!(sorted.windows(2).all(|two| two[1] - two[0] >= 14), "{spread:?}");
+        assert!(spread[0] < spread[3] && spread[3] < spread[1], "{spread:?}");
+    }
+
+    #[test]
+    fn a_drawing_is_whole_and_has_a_name() {
+        let svg = draw("a & b", (100, 50), |canvas| {
+            canvas.text((5, 5), 12, INK, Anchor::Start, "x < y")
+        });
+        let svg = svg.expect("draws");
+        assert!(svg.starts_with("<svg role=\"img\" aria-label=\"a &amp; b\""), "{svg}");
+        assert!(svg.contains("x &lt; y") && svg.contains("sans-serif"), "{svg}");
+        assert!(svg.contains("fill=\"#24292F\"") && svg.trim_end().ends_with("</svg>"), "{svg}");
     }
 }
