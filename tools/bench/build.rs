@@ -8,7 +8,7 @@ fn main() {
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned())
     };
-    let mut line = |text: String| {
+    let line = |text: String| {
         use std::io::Write;
         // Where cargo does not listen, nothing is lost but the name of the commit.
         let _ = writeln!(std::io::stdout(), "cargo::{text}");

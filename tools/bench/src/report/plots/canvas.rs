@@ -46,7 +46,8 @@ impl Axis {
     }
 
     fn linear(&self, value: f64, from: f64, to: f64) -> i32 {
-        let share = if to > from { (value - from) / (to - from) } else { 0.5 };
+        // An axis may fall.
+        let share = if to == from { 0.5 } else { (value - from) / (to - from) };
         let (start, end) = (f64::from(self.pixels.0), f64::from(self.pixels.1));
         (start + share.clamp(-0.02, 1.02) * (end - start)).round() as i32
     }
@@ -216,6 +217,14 @@ pub(super) fn spread_labels(places: &[i32], apart: i32) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_may_rise_or_fall() {
+        let rising = Axis { from: 1.0, to: 100.0, pixels: (0, 200) };
+        assert_eq!([1.0, 10.0, 100.0].map(|value| rising.log(value)), [0, 100, 200]);
+        let falling = Axis { from: 0.1, to: 0.001, pixels: (0, 200) };
+        assert_eq!([0.1, 0.01, 0.001].map(|value| falling.log(value)), [0, 100, 200]);
+    }
 
     #[test]
     fn ranges_hold_their_values() {
