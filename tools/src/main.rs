@@ -1,11 +1,15 @@
 //! The program `marconi`: its subcommands, one arm each. Anything in detail is elsewhere.
 
+mod completions;
 mod log;
+mod man;
 mod output;
 mod remote;
+#[cfg(test)]
+mod tests;
 mod top;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use output::{Output, OutputOptions};
 use std::process::ExitCode;
 
@@ -37,6 +41,11 @@ enum Command {
     Work(remote::WorkOptions),
     /// A running server at a glance.
     Top(top::Options),
+    /// Print what a shell needs to complete commands and options.
+    Completions(completions::Options),
+    /// Write a page of the manual for each command.
+    #[command(hide = true)]
+    Man(man::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +58,8 @@ fn main() -> ExitCode {
         Command::Claim(command) => remote::claim(command, &mut output),
         Command::Work(options) => remote::work(options, &mut output),
         Command::Top(options) => top::run(options, &mut output),
+        Command::Completions(options) => completions::run(options, Cli::command(), &mut output),
+        Command::Man(options) => man::run(options, Cli::command(), &mut output),
     };
     output.finish(ended)
 }

@@ -69,6 +69,14 @@ impl Output {
         }
     }
 
+    /// Text without colour, or JSON, that a test can look at.
+    #[cfg(test)]
+    pub(crate) fn captured(json: bool) -> (Output, Captured) {
+        let captured = Captured::default();
+        let out = BufWriter::new(Box::new(captured.clone()) as Box<dyn Write + Send>);
+        (Output { json, colour: false, quiet: true, out }, captured)
+    }
+
     /// A line of text.
     pub(crate) fn line(&mut self, text: impl fmt::Display) -> io::Result<()> {
         writeln!(self.out, "{text}")
@@ -134,6 +142,29 @@ impl Output {
                 ExitCode::from(2)
             }
         }
+    }
+}
+
+/// What was said to an [`Output::captured`] and flushed.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("no other test has it").clone()).expect("text")
+    }
+}
+
+#[cfg(test)]
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no other test has it").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
