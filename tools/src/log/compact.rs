@@ -13,6 +13,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +47,7 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> anyhow::Result<Exit
     let before = folder.view()?.summary().map_err(|error| folder.explain(error))?;
     if !output.json {
         expect(&before, output)?;
+        output.flush()?;
     }
     if options.dry_run {
         if output.json {
@@ -83,11 +85,10 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> anyhow::Result<Exit
 }
 
 /// Asks whoever sits at the terminal.
-fn agreed(output: &mut Output) -> anyhow::Result<bool> {
+fn agreed(output: &Output) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || output.json {
         bail!("nobody is there to be asked: say --yes, or --dry-run to change nothing");
     }
-    output.flush()?;
     let mut stderr = std::io::stderr();
     stderr.write_all(b"Compact now? [y/N] ")?;
     stderr.flush()?;
@@ -98,15 +99,19 @@ fn agreed(output: &mut Output) -> anyhow::Result<bool> {
 
 /// The engine as it was, as far as the folder tells: segments of the same size.
 fn config(folder: &Folder, before: &Summary) -> Config {
-    let mut appended = before.segments.iter().filter(|segment| segment.generation == 0);
-    let newest = appended.next_back().map(|segment| segment.span + SEGMENT_HEADER_SIZE);
-    let default = Config::new(&folder.path);
     Config {
-        segment_size_bytes: newest.unwrap_or(default.segment_size_bytes),
+        segment_size_bytes: segment_size_bytes(before),
         // Nothing is posted; all there is may be used.
         disk_reserve_bytes: 0,
-        ..default
+        ..Config::new(&folder.path)
     }
+}
+
+/// The size of the newest segment that was appended to.
+fn segment_size_bytes(before: &Summary) -> u64 {
+    let mut appended = before.segments.iter().filter(|segment| segment.generation == 0);
+    let newest = appended.next_back().map(|segment| segment.span + SEGMENT_HEADER_SIZE);
+    newest.unwrap_or_else(|| Config::new("").segment_size_bytes)
 }
 
 /// How it ended.
@@ -116,40 +121,38 @@ enum End {
     Interrupted,
 }
 
-/// Compacts, and waits for its end or for an interrupt, whichever comes first. The folder is closed in
-/// good order in both cases.
+/// Compacts, and waits for its end or for a signal, whichever comes first. The folder is closed in good
+/// order in both cases.
 fn compact(config: Config, before: &Summary, output: &Output) -> anyhow::Result<End> {
-    let engine = Arc::new(Engine::open(config)?);
-    let progress = output.progress("giving back", before.reclaimable_bytes, Unit::Bytes);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let progress = output.progress("giving back", before.reclaimable_bytes, Unit::Bytes);
     let ended = runtime.block_on(async {
+        // Heard from before the folder is opened.
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let engine = Arc::new(Engine::open(config)?);
         let working = engine.clone();
         let mut work = tokio::task::spawn_blocking(move || working.compact());
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-        loop {
+        let end = loop {
             tokio::select! {
                 done = &mut work => {
                     done.context("compaction panicked")??;
-                    return anyhow::Ok(End::Done);
+                    break End::Done;
                 }
-                heard = &mut interrupt => {
-                    heard?;
-                    // Ends the work at its next safe place, and waits for it.
-                    let closing = engine.clone();
-                    tokio::task::spawn_blocking(move || closing.close()).await??;
-                    let _ = work.await;
-                    return Ok(End::Interrupted);
-                }
+                _ = interrupt.recv() => break End::Interrupted,
+                _ = terminate.recv() => break End::Interrupted,
                 _ = looks.tick() => {
                     let now = disk_bytes(&engine.metrics());
                     progress.set_position(before.disk_bytes.saturating_sub(now));
                 }
             }
-        }
+        };
+        // Ends the work at its next safe place, if it did not end itself, and waits for it.
+        tokio::task::spawn_blocking(move || engine.close()).await.context("closing panicked")??;
+        anyhow::Ok(end)
     });
     progress.finish_and_clear();
-    engine.close()?;
     ended
 }
 
@@ -164,7 +167,11 @@ fn expect(before: &Summary, output: &mut Output) -> anyhow::Result<()> {
     output.line(format_args!("The log takes {disk}; {live} of it are for what lives."))?;
     let gain = match before.reclaimable_bytes {
         0 => "There is nothing to give back.".to_owned(),
-        bytes => format!("Compaction gives back about {}.", size(bytes)),
+        bytes => format!(
+            "Compaction gives back about {}, and opening the folder takes a new segment of {}.",
+            size(bytes),
+            size(segment_size_bytes(before))
+        ),
     };
     output.line(gain)?;
     Ok(())

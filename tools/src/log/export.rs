@@ -6,7 +6,7 @@ use super::folder::Folder;
 use super::lines::{EndLine, Header, Line, MessageLine, QueueLine, VERSION};
 use super::messages::check_queue;
 use super::queue_name::parse;
-use crate::output::{Output, Unit, count};
+use crate::output::{Output, Unit, counted};
 use indicatif::ProgressBar;
 use marconi_engine::files::format::SEGMENT_HEADER_SIZE;
 use marconi_engine::inspect::{MessageImage, QueueImage, Summary, View, ViewMessage};
@@ -86,9 +86,9 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> anyhow::Result<Exit
         })?;
     } else {
         output.line(format_args!(
-            "{} messages of {} queues in {}",
-            count(done.messages),
-            count(done.queues),
+            "{} of {} in {}",
+            counted(done.messages, "message"),
+            counted(done.queues, "queue"),
             options.output.display()
         ))?;
     }

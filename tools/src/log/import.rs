@@ -3,7 +3,7 @@
 use super::files::read;
 use super::folder::Folder;
 use super::lines::{self, EndLine, Header, Line};
-use crate::output::{Output, Unit, count};
+use crate::output::{Output, Unit, counted};
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use marconi_engine::Lsn;
@@ -62,9 +62,9 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> anyhow::Result<Exit
         })?;
     } else {
         output.line(format_args!(
-            "{} messages of {} queues in {folder}; to serve it: marconi-server --folder {folder}",
-            count(built.messages),
-            count(built.queues)
+            "{} of {} in {folder}; to serve it: marconi-server --folder {folder}",
+            counted(built.messages, "message"),
+            counted(built.queues, "queue")
         ))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -93,6 +93,16 @@ struct Walk<'a> {
     shown: u64,
     /// Places that hold no frame.
     bad: u64,
+    /// The segment that was begun, until something of it is printed.
+    begun: Option<Begun>,
+}
+
+/// A segment whose beginning was not printed yet.
+struct Begun {
+    number: u64,
+    generation: u64,
+    file: String,
+    size_bytes: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -106,7 +116,7 @@ impl<'a> Walk<'a> {
             ("Size", Side::Right, 9),
             ("Sum", Side::Left, 0),
         ]);
-        Walk { options, names, table, shown: 0, bad: 0 }
+        Walk { options, names, table, shown: 0, bad: 0, begun: None }
     }
 
     fn heading(&self, output: &mut Output) -> anyhow::Result<()> {
@@ -118,19 +128,17 @@ impl<'a> Walk<'a> {
 
     fn step(&mut self, step: Step<'_>, output: &mut Output) -> anyhow::Result<ControlFlow<()>> {
         match step {
-            Step::Segment { number, generation, file, size: bytes } => {
-                if output.json {
-                    let file = file.display().to_string();
-                    let item = Item::Segment { number, generation, file, size_bytes: bytes };
-                    output.document(&item)?;
-                } else if self.options.frame.is_none() {
-                    let what = format!("segment {number}: {}, {}", file.display(), size(bytes));
-                    output.line(output.tone(Tone::Dim, what))?;
+            Step::Segment { number, generation, file, size: size_bytes } => {
+                let file = file.display().to_string();
+                self.begun = Some(Begun { number, generation, file, size_bytes });
+                if !self.is_picky() {
+                    self.begin_segment(output)?;
                 }
             }
             Step::Frame(frame) => return self.frame(&frame, output),
             Step::Bad { file, position, size: bytes, why, head, bytes: content } => {
                 self.bad += 1;
+                self.begin_segment(output)?;
                 let queue = head.as_ref().and_then(|head| self.key(head)).map(shown);
                 if output.json {
                     let content = self.options.hex.then(|| hex::plain(content));
@@ -145,18 +153,39 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
+            // Nothing was printed of it.
+            Step::End { .. } if self.begun.take().is_some() || self.options.frame.is_some() => {}
             Step::End { file, position, how } => {
                 let how = ending(how);
                 if output.json {
                     let file = file.display().to_string();
                     output.document(&Item::End { file, position, how })?;
-                } else if self.options.frame.is_none() {
+                } else {
                     let what = format!("ends at byte {position}: {how}");
                     output.line(output.tone(Tone::Dim, what))?;
                 }
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Whether some frames are passed over, and with them segments that hold no others.
+    fn is_picky(&self) -> bool {
+        let options = self.options;
+        options.queue.is_some() || !options.kind.is_empty() || options.frame.is_some()
+    }
+
+    fn begin_segment(&mut self, output: &mut Output) -> anyhow::Result<()> {
+        let Some(Begun { number, generation, file, size_bytes }) = self.begun.take() else {
+            return Ok(());
+        };
+        if output.json {
+            output.document(&Item::Segment { number, generation, file, size_bytes })?;
+        } else {
+            let what = format!("segment {number}: {file}, {}", size(size_bytes));
+            output.line(output.tone(Tone::Dim, what))?;
+        }
+        Ok(())
     }
 
     fn frame(
@@ -174,6 +203,7 @@ impl<'a> Walk<'a> {
         if !self.is_wanted(&frame.head) {
             return Ok(ControlFlow::Continue(()));
         }
+        self.begin_segment(output)?;
         self.print(frame, output)?;
         self.shown += 1;
         let is_last = self.options.frame.is_some() || self.options.limit == Some(self.shown);
@@ -235,7 +265,8 @@ fn print_bodies(record: &Record<'_>, output: &mut Output) -> anyhow::Result<()> 
     for (seq, message) in (first.0..).zip(messages.clone()) {
         let message = message?;
         let body = bytes_shown(message.body);
-        output.line(format_args!("{:>14}  {seq}  ttl {} s  {body}", "", message.ttl_s))?;
+        let line = format!("{:>14}  {seq}  ttl {} s  {body}", "", message.ttl_s);
+        output.line(line.trim_end())?;
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Lines {
             ("Seq", Side::Right, 8),
             ("Id", Side::Left, 12),
             ("Posted", Side::Left, 24),
-            ("Expires in", Side::Right, 10),
+            ("Expires in", Side::Right, 11),
             ("Size", Side::Right, 9),
             ("Claim", Side::Left, 8),
             (if bodies { "Body" } else { "" }, Side::Left, 0),

@@ -2,7 +2,7 @@
 
 use super::folder::Folder;
 use super::table::{Cell, Side, Table};
-use crate::output::{Output, Tone, bar, count, duration, moment, size};
+use crate::output::{Output, Tone, bar, count, counted, duration, moment, size};
 use marconi_engine::inspect::{CheckpointSummary, SegmentSummary, Summary};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -54,7 +54,7 @@ fn text(folder: &Folder, summary: &Summary, output: &mut Output) -> anyhow::Resu
         ),
         ("Engine", format!("{:032x}", summary.engine_id)),
         ("State", state(summary, output)),
-        ("Queues", format!("{}, with {} claims", count(summary.queues), count(summary.claims))),
+        ("Queues", format!("{}, with {}", count(summary.queues), counted(summary.claims, "claim"))),
         (
             "Messages",
             format!(
@@ -76,10 +76,10 @@ fn text(folder: &Folder, summary: &Summary, output: &mut Output) -> anyhow::Resu
         (
             "Restart",
             format!(
-                "{}: reads {} of log again, {} frames",
+                "{}: reads {} of log again, {}",
                 duration(summary.restart_ms),
                 size(summary.replay_bytes),
-                count(summary.replay_frames)
+                counted(summary.replay_frames, "frame")
             ),
         ),
     ];
@@ -156,7 +156,7 @@ fn segments(summary: &Summary, output: &mut Output) -> anyhow::Result<()> {
         ("", Side::Left, BAR_WIDTH),
         ("Live", Side::Right, 5),
         ("", Side::Left, BAR_WIDTH),
-        ("Age", Side::Right, 8),
+        ("Age", Side::Right, 11),
         ("", Side::Left, BAR_WIDTH),
         ("", Side::Left, 0),
     ])
@@ -185,7 +185,7 @@ impl Line {
         let reclaimable = segments.iter().map(|segment| segment.reclaimable_bytes).sum();
         let mut notes = Vec::new();
         if segments.len() > 1 {
-            notes.push(format!("{} segments", segments.len()));
+            notes.push(counted(segments.len() as u64, "segment"));
         } else if first.generation > 0 {
             notes.push(format!("rewritten, generation {}", first.generation));
         }
@@ -233,7 +233,7 @@ fn checkpoints(summary: &Summary, output: &mut Output) -> anyhow::Result<()> {
         ("Checkpoint", Side::Left, 0),
         ("Size", Side::Right, 10),
         ("At LSN", Side::Right, 10),
-        ("Age", Side::Right, 8),
+        ("Age", Side::Right, 11),
         ("State", Side::Left, 0),
     ])
     .print(output, &rows)?;
@@ -355,5 +355,144 @@ impl<'a> From<&'a CheckpointSummary> for CheckpointDocument<'a> {
             is_clean: checkpoint.clean,
             fault: checkpoint.fault.as_deref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marconi_engine::Lsn;
+
+    const MIB: u64 = 1 << 20;
+
+    fn segment(number: u64) -> SegmentSummary {
+        SegmentSummary {
+            number,
+            last_number: number,
+            generation: 0,
+            file: format!("data/log/{number}.seg").into(),
+            base: Lsn(number * 64 * MIB),
+            span: 64 * MIB,
+            size: 64 * MIB,
+            index_size: 0,
+            messages: 10,
+            live_messages: 5,
+            live_bytes: 32 * MIB,
+            created_ms: 1_700_000_000_000 + number * 1000,
+            reclaimable_bytes: 0,
+            is_active: false,
+        }
+    }
+
+    fn summary() -> Summary {
+        let joined = SegmentSummary { last_number: 4, generation: 2, size: 16 * MIB, ..segment(1) };
+        let wasteful = SegmentSummary {
+            live_bytes: 0,
+            live_messages: 0,
+            reclaimable_bytes: 64 * MIB,
+            ..segment(5)
+        };
+        let checkpoint = CheckpointSummary {
+            number: 8,
+            lsn: Lsn(4096),
+            created_ms: 1_700_000_050_000,
+            size: 2048,
+            clean: false,
+            fault: None,
+        };
+        let damaged = CheckpointSummary {
+            number: 9,
+            fault: Some("the checksum does not match".to_owned()),
+            ..checkpoint.clone()
+        };
+        Summary {
+            format_version: 1,
+            engine_id: 0xabc,
+            created_ms: 1_700_000_000_000,
+            now_ms: 1_700_000_065_000,
+            holder: None,
+            segments: vec![joined, wasteful, SegmentSummary { is_active: true, ..segment(6) }],
+            checkpoints: vec![checkpoint, damaged],
+            queues: 1,
+            waiting: 12_345,
+            claimed: 6,
+            dead: 7,
+            claims: 2,
+            end: Lsn(999),
+            replay_bytes: 3 * MIB,
+            replay_frames: 1,
+            restart_ms: 31,
+            was_clean: false,
+            disk_bytes: 144 * MIB,
+            live_bytes: 64 * MIB,
+            reclaimable_bytes: 64 * MIB,
+        }
+    }
+
+    fn printed(summary: &Summary, json: bool) -> String {
+        let (mut output, captured) = Output::captured(json);
+        let folder = Folder { path: "data".into() };
+        if json {
+            output.document(&Document::new(&folder, summary)).expect("a buffer takes all");
+        } else {
+            text(&folder, summary, &mut output).expect("a buffer takes all");
+        }
+        output.flush().expect("a buffer takes all");
+        captured.text().replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn a_folder_is_seen_at_a_glance() {
+        let expected = "\
+Folder      data
+Format      version 1, made 2023-11-14T22:13:20.000Z, 1 min 5 s ago
+Engine      00000000000000000000000000000abc
+State       free; the last run did not end in good order
+Queues      1, with 2 claims
+Messages    12 345 waiting, 6 claimed; 7 dead on disk
+Disk        144.0 MiB, 64.0 MiB of it for what lives
+Compaction  would give back 64.0 MiB: marconi log compact data
+Restart     31 ms: reads 3.0 MiB of log again, 1 frame
+";
+        let text = printed(&summary(), false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..9], expected.lines().collect::<Vec<_>>(), "{text}");
+        assert!(lines[9].is_empty());
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            lines[10..].iter().map(|line| words(line)).collect::<Vec<_>>(),
+            [
+                "Segment Size Live Age",
+                "1–4 16.0 MiB ██░░░░░░ 100 % ████████ 1 min 4 s ████████ rewritten, generation 2",
+                "5 64.0 MiB ████████ 0 % ░░░░░░░░ 1 min ████████ 64.0 MiB to give back",
+                "6 64.0 MiB ████████ 50 % ████░░░░ 59 s ███████░ being written",
+                "",
+                "Checkpoint Size At LSN Age State",
+                "8 2.0 KiB 4096 15 s whole",
+                "9 2.0 KiB 4096 15 s damaged: the checksum does not match",
+            ]
+        );
+    }
+
+    #[test]
+    fn many_segments_still_fit_a_screen() {
+        let mut many = summary();
+        many.segments = (1..=1000).map(segment).collect();
+        let text = printed(&many, false);
+        let lines = text.lines().filter(|line| line.contains("50 segments")).count();
+        assert_eq!(lines, 20, "{text}");
+        assert!(text.contains("951–1000"), "{text}");
+        many.segments.clear();
+        assert!(printed(&many, false).contains("Segment"));
+    }
+
+    #[test]
+    fn whoever_has_the_folder_is_named() {
+        let held = Summary { holder: Some("4711".to_owned()), ..summary() };
+        let text = printed(&held, false);
+        assert!(text.contains("State       in use by process 4711\n"), "{text}");
+        assert!(text.contains("marconi log compact --server URL"), "{text}");
+        let document = printed(&held, true);
+        assert!(document.contains("\"in_use_by\":\"4711\""), "{document}");
     }
 }
