@@ -68,6 +68,16 @@ pub enum Error {
         /// What to do now.
         next_step: &'static str,
     },
+    /// A newer version of the program wrote it.
+    #[error(
+        "cannot open the data folder {folder}: {what}; use the version of the program that wrote it, or a newer one"
+    )]
+    Newer {
+        /// The folder.
+        folder: PathBuf,
+        /// What says so.
+        what: String,
+    },
     /// A setting is out of bounds.
     #[error("{name} is {value}; it has to be {bound}")]
     Setting {

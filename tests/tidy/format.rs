@@ -169,7 +169,9 @@ fn a_reader_that_knows_only_the_page_reads_a_real_folder() {
         segments += 1;
     }
     assert!(segments > 2, "the log was to fill some segments");
-    let kinds: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind_name(*kind)).collect();
+    // Compaction writes the last kind, and would leave no segment as it was appended.
+    let written = Kind::ALL.iter().filter(|kind| **kind != Kind::SegmentRetired);
+    let kinds: BTreeSet<&str> = written.map(|kind| kind_name(*kind)).collect();
     assert_eq!(seen.kinds.iter().map(String::as_str).collect::<BTreeSet<_>>(), kinds);
     assert_eq!(seen.bodies, made.bodies);
     assert_eq!(seen.keys, ["jobs", "short-lived"]);
@@ -270,6 +272,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Deleted => "Deleted",
         Kind::Resumed => "Resumed",
         Kind::SegmentEnd => "SegmentEnd",
+        Kind::SegmentRetired => "SegmentRetired",
     }
 }
 

@@ -253,6 +253,26 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// What can be read of a checkpoint that is not whole: the queues of those of its first sections that
+    /// are.
+    pub(crate) fn pieces(bytes: Bytes) -> Vec<QueueShape> {
+        let header = CheckpointHeader {
+            number: 0,
+            lsn: Lsn(0),
+            clean: false,
+            section_count: 0,
+            size: bytes.len() as u64,
+            created_ms: 0,
+        };
+        let checkpoint = Checkpoint { header, bytes };
+        let mut queues = Vec::new();
+        for section in checkpoint.sections().map_while(std::result::Result::ok) {
+            let Ok(archive) = Archived::<ArchivedSection>::new(section) else { break };
+            queues.extend(archive.get().queues.iter().map(ArchivedQueueShape::read));
+        }
+        queues
+    }
+
     /// The archives, each checked against its checksum.
     fn sections(&self) -> impl Iterator<Item = std::result::Result<Bytes, String>> + '_ {
         let mut at = HEADER_SIZE;

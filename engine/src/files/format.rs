@@ -162,6 +162,11 @@ impl SegmentHeader {
         encode(MAGIC_SEGMENT, &fields)
     }
 
+    /// The folder that a header says it belongs to, proved by nothing.
+    pub(crate) fn engine_id(bytes: &[u8; HEADER_SIZE]) -> u128 {
+        u128_at(bytes, 16)
+    }
+
     /// Reads the header at the beginning of a segment.
     pub fn decode(bytes: &[u8], engine_id: u128) -> Result<SegmentHeader, BadHeader> {
         let fields = decode(MAGIC_SEGMENT, bytes)?;

@@ -222,12 +222,16 @@ fn encode(builder: IndexBuilder) -> AlignedVec<16> {
 
 /// Writes the index of `segment` aside, syncs it, and gives it its name.
 pub(crate) fn write(disk: &dyn Disk, segment: &Path, builder: IndexBuilder) -> Result<()> {
+    store(disk, segment, &encode(builder))
+}
+
+/// Writes these bytes of an index.
+pub(crate) fn store(disk: &dyn Disk, segment: &Path, bytes: &[u8]) -> Result<()> {
     let path = format::index_path(segment);
     let aside = path.with_extension("idx.tmp");
-    let bytes = encode(builder);
     let store = || -> std::io::Result<()> {
         let file = disk.create(&aside)?;
-        file.write_at(&bytes, 0)?;
+        file.write_at(bytes, 0)?;
         file.sync()?;
         disk.rename(&aside, &path)?;
         disk.sync_folder(path.parent().expect("a file lies in a folder"))
@@ -254,7 +258,8 @@ pub struct SegmentIndex {
     archive: Archived<ArchivedArchive>,
     /// One bit a run: its entries' checksum was found right.
     checked: Box<[AtomicU64]>,
-    size: u64,
+    /// The file's bytes; the archive is a slice of them.
+    bytes: Bytes,
 }
 
 impl SegmentIndex {
@@ -287,12 +292,12 @@ impl SegmentIndex {
             return Err(BadHeader::Checksum);
         }
         let checked = (0..runs.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(SegmentIndex { archive, checked, size: size + HEADER_SIZE as u64 })
+        Ok(SegmentIndex { archive, checked, bytes: bytes.slice(..end) })
     }
 
     /// Bytes of the file.
     pub fn size(&self) -> u64 {
-        self.size
+        self.bytes.len() as u64
     }
 
     /// How many runs it has.
@@ -323,6 +328,79 @@ impl SegmentIndex {
             word.fetch_or(bit, Ordering::Relaxed);
         }
         Some(entries)
+    }
+}
+
+impl SegmentIndex {
+    /// Its bytes, as they lie in a file.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Checks the entries of every run.
+    pub(crate) fn check_entries(&self) -> std::result::Result<(), String> {
+        match (0..self.run_count()).find(|number| self.entries(*number).is_none()) {
+            Some(number) => Err(format!("the entries of run {number} do not match their checksum")),
+            None => Ok(()),
+        }
+    }
+
+    /// What this one says otherwise than `made`, which was made from the frames; `None` when they
+    /// agree. With holes in the segment this one may have more entries, and no others.
+    pub(crate) fn difference(&self, made: &SegmentIndex, has_holes: bool) -> Option<String> {
+        if !has_holes {
+            if self.run_count() != made.run_count() {
+                let (here, there) = (self.run_count(), made.run_count());
+                return Some(format!("it has {here} runs, and the frames make {there}"));
+            }
+            return (0..self.run_count()).find_map(|number| {
+                let (here, there) = (self.run(number), made.run(number));
+                let same = here == there && self.same_entries(number, made, number);
+                (!same).then(|| {
+                    format!("run {number}, queue {}, is not what the frames make", here.queue)
+                })
+            });
+        }
+        (0..made.run_count()).find_map(|number| {
+            let wanted = made.run(number);
+            let mut entries = made.entries(number)?.iter();
+            let lacks = |entry: &ArchivedEntry| {
+                let entry = entry.read();
+                let seq = wanted.first_seq + u64::from(entry.seq_delta);
+                self.find(wanted.queue, seq).is_none_or(|found| found.position != entry.position)
+            };
+            entries.any(lacks).then(|| format!("it lacks messages of queue {}", wanted.queue))
+        })
+    }
+
+    fn same_entries(&self, number: usize, other: &SegmentIndex, other_number: usize) -> bool {
+        match (self.entries(number), other.entries(other_number)) {
+            (Some(here), Some(there)) => {
+                let pairs = here.iter().zip(there);
+                here.len() == there.len() && pairs.into_iter().all(|(a, b)| a.read() == b.read())
+            }
+            _ => false,
+        }
+    }
+
+    /// The entry of a message.
+    fn find(&self, queue: u64, seq: u64) -> Option<Entry> {
+        let runs = &self.archive.get().runs;
+        let start = runs.partition_point(|run| run.queue.to_native() < queue);
+        let mut number = start;
+        while number < runs.len() && runs[number].queue.to_native() == queue {
+            let run = self.run(number);
+            if (run.first_seq..=run.last_seq).contains(&seq) {
+                let entries = self.entries(number)?;
+                let delta = seq - run.first_seq;
+                let place = entries
+                    .binary_search_by_key(&delta, |entry| u64::from(entry.seq_delta.to_native()))
+                    .ok()?;
+                return Some(entries[place].read());
+            }
+            number += 1;
+        }
+        None
     }
 }
 

@@ -403,7 +403,11 @@ pub fn frame_fields(bytes: &[u8]) -> Vec<Field> {
             fields.numbers(56);
         }
         Kind::Deleted => fields.numbers(48),
-        Kind::QueueRemoved | Kind::Released | Kind::Resumed | Kind::SegmentEnd => {}
+        Kind::QueueRemoved
+        | Kind::Released
+        | Kind::Resumed
+        | Kind::SegmentEnd
+        | Kind::SegmentRetired => {}
     }
     fields.found
 }

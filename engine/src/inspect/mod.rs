@@ -11,28 +11,22 @@
 
 mod build;
 mod frames;
+mod repair;
+mod verify;
 mod view;
 
+pub use crate::progress::Progress;
 pub use build::{
     BuildOptions, Built, ClaimImage, FolderBuilder, LifeImage, MessageImage, QueueImage,
 };
 pub use frames::{
     Field, Follow, FrameOptions, FrameView, QueueNames, Step, frame_fields, frames, frames_in,
 };
+pub use repair::{
+    RepairAction, RepairDone, RepairPlan, RepairStep, apply_repair, apply_repair_in, plan_repair,
+    plan_repair_in,
+};
+pub use verify::{Finding, LostItem, Verification, verify, verify_in};
 pub use view::{
     CheckpointSummary, ClaimSummary, QueueSummary, SegmentSummary, Summary, View, ViewMessage,
 };
-
-/// Is told how far long work is.
-pub trait Progress {
-    /// A part begins that will do so many units: bytes, unless `what` says otherwise.
-    fn begin(&mut self, what: &'static str, total: u64);
-    /// So many more units are done.
-    fn done(&mut self, units: u64);
-}
-
-/// Nobody looks.
-impl Progress for () {
-    fn begin(&mut self, _: &'static str, _: u64) {}
-    fn done(&mut self, _: u64) {}
-}

@@ -20,9 +20,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A running engine may take files away while they are read. So often a look is tried.
-const LOOKS_MAX: u32 = 20;
-
 /// A folder's state at one moment, in memory: queues, claims, and where messages lie. Bodies are read
 /// when they are asked for.
 pub struct View {
@@ -239,7 +236,7 @@ impl View {
             match recover::look(&config, &env) {
                 Ok(look) => break look,
                 // What was taken away meanwhile looks like damage.
-                Err(error) if holder.is_none() || looks == LOOKS_MAX => return Err(error),
+                Err(error) if holder.is_none() || looks == recover::LOOKS_MAX => return Err(error),
                 Err(_) => {}
             }
         };
@@ -476,6 +473,12 @@ impl View {
 pub(super) fn holder(folder: &Path, env: &Environment) -> Result<Option<String>> {
     let lock = folder.join(LOCK_FILE);
     env.disk.lock_holder(&lock).map_err(|cause| Error::io("reading", lock, cause))
+}
+
+/// A moment as a part of a file's name.
+pub(super) fn stamp(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(|| ms.to_string(), |at| at.strftime("%Y%m%dT%H%M%SZ").to_string())
 }
 
 fn summary(queue: &Queue, stats: &QueueStats) -> QueueSummary {

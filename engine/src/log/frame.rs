@@ -51,11 +51,13 @@ pub enum Kind {
     Resumed = 9,
     /// The segment ends here; the log goes on at LSN `seq`, where another segment begins.
     SegmentEnd = 10,
+    /// Nothing lives any more in segment `seq`, and its files are being removed.
+    SegmentRetired = 11,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::QueueCreated,
         Kind::QueueChanged,
         Kind::QueueRemoved,
@@ -66,6 +68,7 @@ impl Kind {
         Kind::Deleted,
         Kind::Resumed,
         Kind::SegmentEnd,
+        Kind::SegmentRetired,
     ];
 
     /// The kind with this number.

@@ -93,6 +93,11 @@ pub enum Record<'a> {
     },
     /// The segment ends.
     SegmentEnd,
+    /// A segment is being removed.
+    SegmentRetired {
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// The payload does not hold what its kind says, though its checksum matches.
@@ -154,6 +159,7 @@ impl<'a> Record<'a> {
             },
             Kind::Resumed => Record::Resumed { skipped: head.seq },
             Kind::SegmentEnd => Record::SegmentEnd,
+            Kind::SegmentRetired => Record::SegmentRetired { number: head.seq },
         })
     }
 }

@@ -99,6 +99,13 @@ impl<'a> Scanner<'a> {
         frame::decode(bytes, lsn).map(|(head, _)| head)
     }
 
+    /// After a walk that ended in bytes that are no frame: looks at them once more. Who reads beside the
+    /// engine that writes may have seen a frame half written.
+    pub(crate) fn look_again(&mut self) {
+        self.source.forget();
+        self.end = None;
+    }
+
     /// After a walk that ended in bytes that are no frame: goes on behind them, at the next whole
     /// frame of this segment. Returns how many bytes were passed over; `None` where no frame follows,
     /// and the walk is over for good.

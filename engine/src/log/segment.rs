@@ -111,7 +111,9 @@ impl Segment {
     /// Opens the segment in this file.
     pub(crate) fn open(disk: &dyn Disk, path: &Path, engine_id: u128) -> Result<Segment> {
         let file = disk.open(path).map_err(|cause| Error::io("opening", path, cause))?;
-        Segment::open_file(path, file, engine_id)
+        let header = read_header(path, &*file, engine_id)?;
+        check_name(path, &header)?;
+        Segment::over(path.to_path_buf(), file, header, map)
     }
 
     /// Opens the segment in this file to look at it, perhaps beside the engine that has the folder.
@@ -119,6 +121,7 @@ impl Segment {
     pub(crate) fn open_to_look(disk: &dyn Disk, path: &Path, engine_id: u128) -> Result<Segment> {
         let file = disk.open_to_read(path).map_err(|cause| Error::io("opening", path, cause))?;
         let header = read_header(path, &*file, engine_id)?;
+        check_name(path, &header)?;
         Segment::over(path.to_path_buf(), file, header, |_| Ok(Contents::File))
     }
 
@@ -378,6 +381,15 @@ fn read_header(path: &Path, file: &dyn File, engine_id: u128) -> Result<SegmentH
         return Err(damaged(path, 0, BadHeader::Numbers.to_string()));
     }
     Ok(header)
+}
+
+/// A segment under another's name would be looked into through the other's index.
+fn check_name(path: &Path, header: &SegmentHeader) -> Result<()> {
+    let name = header.file_name();
+    if path.file_name().is_some_and(|found| found.to_str() == Some(&name)) {
+        return Ok(());
+    }
+    Err(damaged(path, 0, format!("by its header this is {name}")))
 }
 
 /// An error for damage in a file of the log.

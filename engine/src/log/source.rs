@@ -26,6 +26,13 @@ impl Source<'_> {
         }
     }
 
+    /// Forgets what was read: the file may have more to give now.
+    pub(crate) fn forget(&mut self) {
+        if let Source::File(window) = self {
+            window.bytes.clear();
+        }
+    }
+
     /// The `size` bytes at `position`, fewer where the file ends.
     ///
     /// # Errors

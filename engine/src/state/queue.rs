@@ -375,7 +375,10 @@ impl Queue {
     ) -> Result<u64> {
         let mut deleted = 0;
         match record {
-            Record::QueueCreated { .. } | Record::QueueRemoved { .. } | Record::SegmentEnd => {}
+            Record::QueueCreated { .. }
+            | Record::QueueRemoved { .. }
+            | Record::SegmentEnd
+            | Record::SegmentRetired { .. } => {}
             Record::QueueChanged { floor, metadata, .. } => {
                 if let Some(floor) = floor {
                     self.floor = Some(*floor);
@@ -421,12 +424,17 @@ impl Queue {
         self.ranges.push(segment, seq, entry);
     }
 
-    /// A message that a checkpoint knows to be dead, found again in the log.
+    /// A message that is known to be dead, found again in the log.
     pub(crate) fn restore_death(&mut self, seq: Seq) -> Result<()> {
         if let Some(found) = self.ranges.find(seq)? {
             self.ranges.kill(&found);
         }
         Ok(())
+    }
+
+    /// A message that cannot be read: it dies, wherever it was. Whether it lived.
+    pub(crate) fn give_up(&mut self, seq: Seq) -> Result<bool> {
+        Ok(self.ranges.find(seq)?.is_some_and(|found| self.kill(&found)))
     }
 
     /// A claim was made.

@@ -20,10 +20,12 @@
 use super::segment_writer::{FRAME_COUNT_MAX, SegmentWriter};
 use super::segments::{SPARES_MAX, spare_ticket};
 use crate::core::Core;
-use crate::domain::{Lsn, QueueId};
+use crate::domain::{Durability, Lsn, QueueId};
 use crate::error::{Error, Result};
 use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
 use crate::files::segment_index::Entry;
+use crate::log::commit::{NewFrame, Refused};
+use crate::log::frame::Kind;
 use crate::log::segment::{Origin, Segment};
 use crate::metrics::add;
 use std::collections::BTreeMap;
@@ -74,6 +76,9 @@ fn remove_dead(core: &Core) -> Result<u64> {
     if dead.is_empty() {
         return Ok(0);
     }
+    for segment in &dead {
+        tell_retired(core, segment)?;
+    }
     core.log.sync_to(core.log.end())?;
     let mut freed = 0;
     for segment in dead {
@@ -82,6 +87,24 @@ fn remove_dead(core: &Core) -> Result<u64> {
         retire(core, segment)?;
     }
     Ok(freed)
+}
+
+/// Writes down that a segment is not missing, but gone for good.
+fn tell_retired(core: &Core, segment: &Segment) -> Result<()> {
+    let frame = NewFrame {
+        kind: Kind::SegmentRetired,
+        at_ms: core.now_ms(),
+        queue: 0,
+        seq: segment.number(),
+        count: 0,
+        payload: &[],
+        crc: crc32fast::Hasher::new(),
+    };
+    match core.log.append(frame, Durability::Memory) {
+        // Without room for the record its room is needed all the more.
+        Ok(_) | Err(Refused::NoRoom) => Ok(()),
+        Err(Refused::For(error)) => Err(error),
+    }
 }
 
 /// Removes a segment's files, or keeps the large one as a spare.
@@ -140,6 +163,28 @@ fn overhead(segment: &Segment) -> u64 {
 
 /// Writes what lives in `group` into one new segment that takes their place.
 fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
+    let Some((before, new)) = replace(core, &group)? else { return Ok(0) };
+    for old in group {
+        retire(core, old)?;
+    }
+    Ok(before.saturating_sub(new.disk_size()))
+}
+
+/// Writes what lives in one segment anew, whatever it costs, and gives its files to `dispose`.
+pub(crate) fn rewrite_damaged(
+    core: &Core,
+    segment: Arc<Segment>,
+    mut dispose: impl FnMut(&Path) -> Result<()>,
+) -> Result<()> {
+    let path = segment.path.clone();
+    replace(core, &[segment])?;
+    dispose(&path)?;
+    dispose(&format::index_path(&path))
+}
+
+/// Puts one new segment with what lives in `group` into its place, in memory and on disk, and leaves its
+/// files to the caller. What they took, and the new one; `None` when the engine closes in between.
+fn replace(core: &Core, group: &[Arc<Segment>]) -> Result<Option<(u64, Arc<Segment>)>> {
     let (first, last) = (&group[0].header, &group[group.len() - 1].header);
     let header = SegmentHeader {
         engine_id: core.engine_id,
@@ -151,14 +196,14 @@ fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
         created_ms: core.now_ms(),
         after_checkpoint: core.last_checkpoint.load(Ordering::Relaxed),
     };
-    let copied = copy(core, &group, header);
+    let copied = copy(core, group, header);
     if matches!(copied, Err(Error::Damaged { .. })) {
         // Left as it is, for a person to look at; tried again after a restart.
         group.iter().for_each(|one| one.set_damaged());
     }
-    let Some(new) = copied? else { return Ok(0) };
+    let Some(new) = copied? else { return Ok(None) };
     let new = Arc::new(new);
-    if let Err(error) = swap(core, &group, &new) {
+    if let Err(error) = swap(core, group, &new) {
         // Memory says one thing, the disk another: only a restart makes them one again.
         core.log.watermarks().fail(&format!("a rewritten segment could not be used: {error}"));
         return Err(error);
@@ -172,10 +217,7 @@ fn rewrite(core: &Core, group: Vec<Arc<Segment>>) -> Result<u64> {
         after = new.disk_size(),
         "segments rewritten"
     );
-    for old in group {
-        retire(core, old)?;
-    }
-    Ok(before.saturating_sub(new.disk_size()))
+    Ok(Some((before, new)))
 }
 
 /// Copies the living messages of `group` into a new file and indexes it. `None` when the engine

@@ -6,11 +6,14 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod compact;
+pub(crate) mod lenience;
 pub(crate) mod recover;
 pub(crate) mod replay;
+pub(crate) mod salvage;
 pub(crate) mod segment_writer;
 pub(crate) mod segments;
 mod sweep;
+pub(crate) mod whole;
 
 use crate::core::Core;
 use crate::error::Result;

@@ -2,7 +2,7 @@
 //! Nothing that is there is overwritten before everything was found in order.
 
 pub(crate) use super::replay::FIRST_LSN;
-use super::replay::{Replay, Tail, Unused};
+use super::replay::{Replay, Tail, Until, Unused};
 use super::segments::{index_in_memory, make_index};
 use crate::config::Config;
 use crate::core::Core;
@@ -14,6 +14,7 @@ use crate::files::format::{
     self, BadHeader, CHECKPOINT_FOLDER, FORMAT_FILE, FolderHeader, HEADER_SIZE, LOCK_FILE,
     LOG_FOLDER, SEGMENT_HEADER_SIZE, UNFINISHED,
 };
+use crate::files::segment_index::SegmentIndex;
 use crate::log::commit::{Log, NewFrame};
 use crate::log::frame::Kind;
 use crate::log::record::MESSAGE_HEAD_SIZE;
@@ -27,6 +28,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// A running engine may take files away while they are read. So often a look is tried.
+pub(crate) const LOOKS_MAX: u32 = 20;
 
 /// What opening found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,23 +66,54 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
     let started = Instant::now();
     let disk = env.disk.clone();
     let (lock, header, is_new) = take_folder(&config, &env)?;
-    let mut report = RecoveryReport { is_new, ..RecoveryReport::default() };
-    let log_folder = config.folder.join(LOG_FOLDER);
-    let checkpoint_folder = config.folder.join(CHECKPOINT_FOLDER);
-
-    let segments = open_segments(&*disk, &log_folder, header.engine_id, Segment::open)?;
-    report.segments = segments.len() as u64;
-    let FoundCheckpoints { kept, newest, damaged, last } =
-        open_checkpoints(&*disk, &checkpoint_folder, &segments, &mut report)?;
-
-    let mut replay = Replay::new(&config, &header, newest.as_ref())?;
-    let mut tail = replay.run(&*disk, segments, make_index, &mut report)?;
-    report.was_clean = is_new || replay.was_clean(newest.as_ref(), &tail, &report);
-
+    let (look, strays, last) = read(&config, &*disk, header, Segment::open, make_index)?;
+    let report =
+        RecoveryReport { is_new, was_clean: is_new || look.report.was_clean, ..look.report };
+    let look = Look { report, ..look };
     // All is well: from here on the folder changes.
+    let (core, mut report) = assemble(config, env, lock, look, 0)?;
+    *core.strays() = strays;
+    core.last_checkpoint.store(last, Ordering::Relaxed);
+    report.duration_ms = started.elapsed().as_millis() as u64;
+    report.opened_ms = core.now_ms();
+    Ok((core, report))
+}
+
+/// Reads all there is. Also the numbers of the checkpoints that are not whole, and the highest number
+/// one has.
+fn read(
+    config: &Config,
+    disk: &dyn Disk,
+    header: FolderHeader,
+    open: impl Fn(&dyn Disk, &Path, u128) -> Result<Segment>,
+    make: impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
+) -> Result<(Look, Vec<u64>, u64)> {
+    let mut report = RecoveryReport::default();
+    let segments = open_segments(disk, &config.folder.join(LOG_FOLDER), header.engine_id, open)?;
+    report.segments = segments.len() as u64;
+    let folder = config.folder.join(CHECKPOINT_FOLDER);
+    let FoundCheckpoints { kept, newest, damaged, last } =
+        open_checkpoints(disk, &folder, &segments, &mut report)?;
+    let mut replay = Replay::new(config, &header, newest.as_ref())?;
+    let tail = replay.run(disk, segments, make, &mut report)?;
+    report.was_clean = replay.was_clean(newest.as_ref(), &tail, &report);
+    report.queues = replay.state.len() as u64;
+    let look = Look { header, state: replay.state, tail, checkpoints: kept, report };
+    Ok((look, damaged, last))
+}
+
+/// Puts an engine together from what was read: ends the old log, begins the new segment. Numbers are
+/// skipped for `lost_bytes` that nobody knows anything of, too.
+pub(crate) fn assemble(
+    config: Config,
+    env: Environment,
+    lock: Lock,
+    look: Look,
+    lost_bytes: u64,
+) -> Result<(Core, RecoveryReport)> {
+    let Look { header, state, mut tail, checkpoints, mut report } = look;
     let number = tail.last_number + 1;
     let counters = Arc::new(Counters::default());
-    let Replay { state, .. } = replay;
     let engine_id = header.engine_id;
     let sync_interval = Duration::from_millis(config.sync_interval_ms);
     let active = first_segment(&config, &env, engine_id, number, &mut tail)?;
@@ -87,20 +122,16 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
     }
     let log = Log::start(active, config.write_buffer_max_bytes, sync_interval, counters.clone());
     let core = Core::new(config, env, engine_id, state, log, counters);
-    *core.checkpoints() = kept;
-    *core.strays() = damaged;
-    core.last_checkpoint.store(last, Ordering::Relaxed);
+    *core.checkpoints() = checkpoints;
     for segment in tail.segments {
         core.segments().insert(segment.number(), segment);
     }
     remove_strays(&core, &tail.unused)?;
     if !report.was_clean {
-        skip_numbers(&core, tail.limit.0 - tail.end.0)?;
+        skip_numbers(&core, tail.limit.0 - tail.end.0 + lost_bytes)?;
     }
     *core.lock.lock().expect("nobody else has it yet") = Some(lock);
     report.queues = core.state.len() as u64;
-    report.duration_ms = started.elapsed().as_millis() as u64;
-    report.opened_ms = core.now_ms();
     Ok((core, report))
 }
 
@@ -245,11 +276,13 @@ pub(crate) fn read_header(config: &Config, disk: &dyn Disk) -> Result<FolderHead
         folder_error(config, what, next_step)
     })?;
     FolderHeader::decode(&bytes).map_err(|what| {
-        let next_step = match what {
-            BadHeader::Version(_) => "use the version of the program that wrote it, or a newer one",
-            _ => "nothing was changed; `marconi log repair --plan FOLDER` shows what can be kept",
-        };
-        folder_error(config, format!("{FORMAT_FILE}: {what}"), next_step)
+        let what_is = format!("{FORMAT_FILE}: {what}");
+        if let BadHeader::Version(_) = what {
+            return Error::Newer { folder: config.folder.clone(), what: what_is };
+        }
+        let next_step =
+            "nothing was changed; `marconi log repair --plan FOLDER` shows what can be kept";
+        folder_error(config, what_is, next_step)
     })
 }
 
@@ -269,20 +302,27 @@ pub(crate) fn look(config: &Config, env: &Environment) -> Result<Look> {
     let started = Instant::now();
     let disk = &*env.disk;
     let header = read_header(config, disk)?;
-    let mut report = RecoveryReport::default();
-    let id = header.engine_id;
-    let segments = open_segments(disk, &config.folder.join(LOG_FOLDER), id, Segment::open_to_look)?;
-    report.segments = segments.len() as u64;
-    let folder = config.folder.join(CHECKPOINT_FOLDER);
-    let FoundCheckpoints { kept, newest, .. } =
-        open_checkpoints(disk, &folder, &segments, &mut report)?;
-    let mut replay = Replay::new(config, &header, newest.as_ref())?;
-    let tail = replay.run(disk, segments, index_in_memory, &mut report)?;
-    report.was_clean = replay.was_clean(newest.as_ref(), &tail, &report);
-    report.duration_ms = started.elapsed().as_millis() as u64;
-    report.opened_ms = env.clock.now_ms();
-    report.queues = replay.state.len() as u64;
-    Ok(Look { header, state: replay.state, tail, checkpoints: kept, report })
+    let (mut look, _, _) = read(config, disk, header, Segment::open_to_look, index_in_memory)?;
+    look.report.duration_ms = started.elapsed().as_millis() as u64;
+    look.report.opened_ms = env.clock.now_ms();
+    Ok(look)
+}
+
+/// The state that a replay from this checkpoint leads to, each queue as of the LSN that `until` gives it.
+pub(crate) fn replay_until(
+    config: &Config,
+    env: &Environment,
+    checkpoint: &Checkpoint,
+    until: Until,
+) -> Result<State> {
+    let disk = &*env.disk;
+    let header = read_header(config, disk)?;
+    let folder = config.folder.join(LOG_FOLDER);
+    let segments = open_segments(disk, &folder, header.engine_id, Segment::open_to_look)?;
+    let mut replay = Replay::new(config, &header, Some(checkpoint))?;
+    replay.stop_at(until);
+    replay.run(disk, segments, index_in_memory, &mut RecoveryReport::default())?;
+    Ok(replay.state)
 }
 
 /// A number that no other folder has: the standard library's per-process randomness, hashed.

@@ -1,11 +1,14 @@
 //! Replay: the newest checkpoint, the segments' indexes, and every record behind the checkpoint, brought
 //! into one state; and how the log ends. Reads only; what is to be changed is left to `recover.rs`.
 
+use super::lenience::Lenience;
 use super::recover::RecoveryReport;
+use super::whole;
 use crate::config::Config;
 use crate::domain::{ClaimId, Durability, Lsn, QueueId, QueueKey, Seq};
 use crate::env::Disk;
 use crate::error::{Error, Result};
+use crate::fault::{Fault, FaultKind, Lost, LostKind};
 use crate::files::checkpoint::{Checkpoint, QueueShape, RangeShape};
 use crate::files::format::{CHECKPOINT_FOLDER, FolderHeader, LOG_FOLDER, SEGMENT_HEADER_SIZE};
 use crate::files::segment_index::{SegmentIndex, client_hash, entry_of};
@@ -17,8 +20,9 @@ use crate::state::State;
 use crate::state::claims::{Claim, Life};
 use crate::state::queue::{Place, Queue};
 use crate::state::ranges::Range;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,11 +60,17 @@ impl Unused {
 }
 
 /// What a checkpoint says of a queue's messages.
-struct Known {
+pub(crate) struct Known {
     next_seq: u64,
+    /// The checkpoint that says so, by number.
+    checkpoint: u64,
     /// In the order of their segments.
-    ranges: Box<[RangeShape]>,
+    pub(crate) ranges: Box<[RangeShape]>,
 }
+
+/// Where a replay stops for the sake of comparing: queues not listed are passed over, the others are
+/// brought to these LSNs.
+pub(crate) type Until = HashMap<QueueId, Lsn>;
 
 pub(super) struct Replay {
     pub(super) state: State,
@@ -71,7 +81,10 @@ pub(super) struct Replay {
     pub(super) from: Lsn,
     checkpoint: u64,
     /// What the checkpoint says of each queue's messages.
-    known: HashMap<QueueId, Known>,
+    pub(super) known: HashMap<QueueId, Known>,
+    /// Goes on where something is wrong, and takes note; without it the first fault ends the replay.
+    pub(super) lenience: Option<Lenience>,
+    until: Option<Until>,
     told: Instant,
 }
 
@@ -81,17 +94,12 @@ impl Replay {
         header: &FolderHeader,
         newest: Option<&Checkpoint>,
     ) -> Result<Replay> {
-        let mut replay = Replay {
-            state: State::new(),
-            engine_id: header.engine_id,
-            config: config.clone(),
-            from: newest.map_or(FIRST_LSN, |newest| newest.header.lsn),
-            checkpoint: newest.map_or(0, |newest| newest.header.number),
-            known: HashMap::new(),
-            told: Instant::now(),
-        };
+        let mut replay = Replay::bare(config, header);
         if let Some(newest) = newest {
-            newest.for_each_queue(|shape| replay.restore(shape)).map_err(|what| {
+            replay.from = newest.header.lsn;
+            replay.checkpoint = newest.header.number;
+            let number = newest.header.number;
+            newest.for_each_queue(|shape| replay.restore(shape, number)).map_err(|what| {
                 Error::Damaged {
                     file: config.folder.join(CHECKPOINT_FOLDER),
                     offset: 0,
@@ -103,7 +111,39 @@ impl Replay {
         Ok(replay)
     }
 
-    fn restore(&mut self, shape: QueueShape) -> Result<()> {
+    /// One that knows nothing, and reads the log from its beginning.
+    pub(super) fn bare(config: &Config, header: &FolderHeader) -> Replay {
+        Replay {
+            state: State::new(),
+            engine_id: header.engine_id,
+            config: config.clone(),
+            from: FIRST_LSN,
+            checkpoint: 0,
+            known: HashMap::new(),
+            lenience: None,
+            until: None,
+            told: Instant::now(),
+        }
+    }
+
+    /// Stops each queue where `until` says.
+    pub(super) fn stop_at(&mut self, until: Until) {
+        self.until = Some(until);
+    }
+
+    /// Takes note of what is wrong and lets the replay go on, or ends it.
+    fn pass(&mut self, error: Error, fault: impl FnOnce() -> Fault) -> Result<()> {
+        match &mut self.lenience {
+            Some(lenience) => {
+                lenience.faults.push(fault());
+                Ok(())
+            }
+            None => Err(error),
+        }
+    }
+
+    /// Brings in a queue as the checkpoint with this number has it.
+    pub(super) fn restore(&mut self, shape: QueueShape, checkpoint: u64) -> Result<()> {
         let malformed = || Error::Damaged {
             file: self.config.folder.join(CHECKPOINT_FOLDER),
             offset: 0,
@@ -141,7 +181,7 @@ impl Replay {
             }
         }
         let ranges = shape.ranges.into_boxed_slice();
-        self.known.insert(id, Known { next_seq: shape.next_seq, ranges });
+        self.known.insert(id, Known { next_seq: shape.next_seq, checkpoint, ranges });
         let mut shard = self.state.lock(&key);
         self.state.insert(&mut shard, queue);
         Ok(())
@@ -159,13 +199,13 @@ impl Replay {
             && tail.end == self.from
     }
 
-    /// Brings every segment's messages into the state, and every record behind the checkpoint. `index`
-    /// gives the index of a segment, and makes it where there is none.
+    /// Brings every segment's messages into the state, and every record behind the checkpoint. `make`
+    /// makes the index of a segment that has none.
     pub(super) fn run(
         &mut self,
         disk: &dyn Disk,
         found: Vec<Segment>,
-        index: impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
+        make: impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
         report: &mut RecoveryReport,
     ) -> Result<Tail> {
         let mut tail = Tail {
@@ -202,27 +242,31 @@ impl Replay {
                     return Err(torn.damage());
                 }
                 tail.unused.push(Unused::new(&segment));
-            } else if segment.lsn_limit() <= self.from {
-                let had_index = SegmentIndex::open(disk, &segment.path);
-                if had_index.is_none() {
+            } else if segment.lsn_limit() <= self.from || header.generation > 0 {
+                let whole = self.lenience.as_mut().and_then(|all| all.take_index(&segment));
+                let index = whole.or_else(|| SegmentIndex::open(disk, &segment.path));
+                if index.is_none() {
                     let file = segment.path.display();
                     tracing::info!(%file, "making a missing index again");
                     report.rebuilt_indexes += 1;
                 }
-                let index = had_index.map_or_else(|| index(disk, &segment, self.engine_id), Ok)?;
+                let index = index.map_or_else(|| make(disk, &segment, self.engine_id), Ok)?;
                 tail.segments.push(self.add_indexed(segment, index)?);
             } else if next.is_some_and(|next| header.base < next) {
                 // Made ready, and passed over when the log went on after an unclean end.
                 if Scanner::new(&segment).next_frame().is_some() {
                     let what = "frames in a segment that the log passed over".to_owned();
-                    return Err(segment::damaged(&segment.path, SEGMENT_HEADER_SIZE, what));
+                    let kind = FaultKind::FramesPassedOver;
+                    self.pass(segment.damaged(SEGMENT_HEADER_SIZE, what.clone()), || {
+                        Fault::new(kind, &segment.path, Some(SEGMENT_HEADER_SIZE), what)
+                    })?;
                 }
                 tail.unused.push(Unused::new(&segment));
             } else {
                 let expected = next.unwrap_or(self.from);
                 let begins_well = header.base == expected || is_first && header.base < expected;
                 if !begins_well {
-                    return Err(self.missing(expected));
+                    self.miss(expected, header.base)?;
                 }
                 is_first = false;
                 let segment = Arc::new(segment);
@@ -234,18 +278,26 @@ impl Replay {
             }
         }
         if let Some(next) = next {
-            return Err(self.missing(next));
+            self.miss(next, tail.limit)?;
         }
         if is_first && self.checkpoint > 0 {
-            return Err(self.missing(self.from));
+            self.miss(self.from, tail.limit)?;
         }
         tail.torn = torn;
         Ok(tail)
     }
 
-    fn missing(&self, lsn: Lsn) -> Error {
+    /// The log leads to a segment that is not there; the next one found begins at `until`.
+    fn miss(&mut self, lsn: Lsn, until: Lsn) -> Result<()> {
         let what = format!("the segment that holds LSN {lsn} of the log is missing");
-        segment::damaged(&self.config.folder.join(LOG_FOLDER), 0, what)
+        let folder = self.config.folder.join(LOG_FOLDER);
+        self.pass(segment::damaged(&folder, 0, what.clone()), || {
+            let count = until.0.saturating_sub(lsn.0);
+            let note = format!("the log from LSN {lsn} on");
+            let lost = Lost { what: LostKind::Bytes, queue: None, first: None, count, note };
+            let fault = Fault::new(FaultKind::SegmentMissing, &folder, None, what);
+            Fault { lost: vec![lost], ..fault }
+        })
     }
 
     /// A segment that lies wholly below the checkpoint: its index tells where messages are, and the
@@ -256,21 +308,52 @@ impl Replay {
         let segment = Arc::new(segment);
         let index = segment.index().expect("it was just given one");
         let (number, generation) = (segment.number(), segment.header.generation);
-        let is_newer = generation > 0 && segment.header.after_checkpoint >= self.checkpoint;
         for run_number in 0..index.run_count() {
             let run = index.run(run_number);
             let id = QueueId(run.queue);
+            if self.until.as_ref().is_some_and(|until| !until.contains_key(&id)) {
+                continue;
+            }
+            if self.checkpoint == 0 && self.lenience.is_some() && !self.known.contains_key(&id) {
+                self.name_queue(id);
+            }
             let Some(known) = self.known.get(&id) else { continue };
-            let dead: &[u64] = match known.range(number, generation) {
-                Some(range) => &range.bits,
+            let is_newer = generation > 0 && segment.header.after_checkpoint >= known.checkpoint;
+            let dead: Cow<'_, [u64]> = match known.range(number, generation) {
+                Some(range) => match &self.lenience {
+                    Some(lenience) => lenience.dead_bits(&segment, index, run_number, range),
+                    None => Cow::Borrowed(&*range.bits),
+                },
                 // Rewritten after the checkpoint: what was dead then is not in it.
-                None if is_newer => &[],
+                None if is_newer => Cow::Borrowed(&[]),
                 None => continue,
             };
             let range = Range::mapped(segment.clone(), run_number, &run);
-            self.state.with_id(id, |queue| queue.ranges.push_mapped(range, dead)).transpose()?;
+            let lenience = &mut self.lenience;
+            let brought = self.state.with_id(id, |queue| {
+                queue.ranges.push_mapped(range, &dead)?;
+                // What could not be read of the frames dies with them.
+                lenience.as_mut().map_or(Ok(()), |all| all.bury(queue, &segment, index, run_number))
+            });
+            brought.transpose()?;
         }
         Ok(segment)
+    }
+
+    /// A queue whose name is lost gets one made of its id.
+    fn name_queue(&mut self, id: QueueId) {
+        let key = QueueKey::new(None, &format!("recovered-{}", id.0)).expect("it is short");
+        let what =
+            format!("the name of queue {} is lost; its messages are kept as {}", id.0, key.name());
+        let folder = self.config.folder.join(LOG_FOLDER);
+        if let Some(lenience) = &mut self.lenience {
+            lenience.faults.push(Fault::new(FaultKind::QueueNameless, folder, None, what));
+        }
+        let mut queue = Queue::new(id, key.clone(), self.config.durability_of(&key));
+        queue.as_of = Lsn(id.0);
+        self.known.insert(id, Known { next_seq: 1, checkpoint: 0, ranges: Box::default() });
+        let mut shard = self.state.lock(&key);
+        self.state.insert(&mut shard, queue);
     }
 
     /// A segment that reaches beyond the checkpoint: frame by frame. Says where and how the log ends
@@ -282,9 +365,70 @@ impl Replay {
         report: &mut RecoveryReport,
     ) -> Result<Scanned> {
         let mut scanner = Scanner::new(segment);
+        let mut looked_again = 0;
+        loop {
+            self.scan_frames(segment, &mut scanner, tail, report)?;
+            let why = match scanner.end() {
+                ScanEnd::Sealed(next) => {
+                    segment.seal(scanner.lsn());
+                    return Ok(Scanned::GoesOn(next));
+                }
+                // Rewritten segments stand for all LSNs up to their limit.
+                ScanEnd::Eof => {
+                    segment.seal(segment.lsn_limit());
+                    return Ok(Scanned::GoesOn(segment.lsn_limit()));
+                }
+                ScanEnd::Invalid(why) => why,
+            };
+            let (position, lsn) = (scanner.position(), scanner.lsn());
+            if self.lenience.is_some() && looked_again < position {
+                looked_again = position;
+                scanner.look_again();
+                continue;
+            }
+            let beyond = scanner.beyond();
+            let torn = Torn { segment: segment.clone(), position, why, end: beyond.end };
+            // Below the checkpoint everything was durable once; elsewhere a later frame may prove it.
+            let is_followed =
+                self.lenience.as_ref().is_some_and(|lenience| lenience.is_followed(segment));
+            let was_durable = lsn < self.from || beyond.proves_damage || is_followed;
+            if why != Invalid::Unknown && !was_durable {
+                segment.seal(lsn);
+                return Ok(Scanned::Ends(torn));
+            }
+            if why == Invalid::Unknown {
+                return Err(torn.damage());
+            }
+            let passed = scanner.resume();
+            self.pass(torn.damage(), || {
+                whole::fault(segment, position, passed, &why.to_string(), &mut scanner)
+            })?;
+            if passed.is_none() {
+                segment.seal(segment.lsn_limit());
+                return Ok(Scanned::GoesOn(segment.lsn_limit()));
+            }
+        }
+    }
+
+    /// The frames up to where they end, for now.
+    fn scan_frames(
+        &mut self,
+        segment: &Arc<Segment>,
+        scanner: &mut Scanner<'_>,
+        tail: &mut Tail,
+        report: &mut RecoveryReport,
+    ) -> Result<()> {
         while let Some((position, head, payload)) = scanner.next_frame() {
-            let record = Record::decode(&head, payload)
-                .map_err(|error| segment.damaged(position, error.to_string()))?;
+            let record = match Record::decode(&head, payload) {
+                Ok(record) => record,
+                Err(error) => {
+                    let what = error.to_string();
+                    self.pass(segment.damaged(position, what.clone()), || {
+                        whole::malformed(segment, position, &head, what)
+                    })?;
+                    continue;
+                }
+            };
             let end = Lsn(head.lsn.0 + head.padded_size() as u64);
             let place = Place { lsn: head.lsn, end, at_ms: head.at_ms, segment, position };
             self.replay(&place, &record)?;
@@ -297,35 +441,31 @@ impl Replay {
             }
             tail.end = tail.end.max(end);
         }
-        segment.seal(scanner.lsn());
-        let why = match scanner.end() {
-            ScanEnd::Sealed(next) => return Ok(Scanned::GoesOn(next)),
-            // Rewritten segments stand for all LSNs up to their limit.
-            ScanEnd::Eof => return Ok(Scanned::GoesOn(segment.lsn_limit())),
-            ScanEnd::Invalid(why) => why,
-        };
-        let beyond = scanner.beyond();
-        let position = scanner.position();
-        let torn = Torn { segment: segment.clone(), position, why, end: beyond.end };
-        // Below the checkpoint everything was durable once; elsewhere a later frame may prove it.
-        let was_durable = scanner.lsn() < self.from || beyond.proves_damage;
-        if why == Invalid::Unknown || was_durable {
-            return Err(torn.damage());
-        }
-        Ok(Scanned::Ends(torn))
+        Ok(())
     }
 
     fn replay(&mut self, place: &Place<'_>, record: &Record<'_>) -> Result<()> {
         let is_new = place.end > self.from;
+        let is_wanted = |id: &QueueId, until: &Option<Until>| {
+            until.as_ref().is_none_or(|until| until.get(id).is_some_and(|end| place.end <= *end))
+        };
         let queue = match record {
             Record::QueueCreated { key, floor, metadata } => {
-                if is_new {
+                let is_wanted = is_wanted(&QueueId(place.lsn.0), &self.until);
+                if is_new && is_wanted {
                     self.create(place, key, *floor, metadata);
                 }
                 return Ok(());
             }
             Record::QueueRemoved { queue } => {
-                if is_new && let Some(key) = self.state.key_of(*queue) {
+                if let Some(lenience) = &mut self.lenience {
+                    lenience.removed.insert(*queue);
+                }
+                let is_wanted = is_wanted(queue, &self.until);
+                if is_new
+                    && is_wanted
+                    && let Some(key) = self.state.key_of(*queue)
+                {
                     let mut shard = self.state.lock(&key);
                     self.state.remove(&mut shard, &key);
                 }
@@ -334,6 +474,7 @@ impl Replay {
             Record::Resumed { .. } => {
                 let mut applied = Ok(0);
                 self.state.visit_all(|queue| {
+                    let is_new = is_new && is_wanted(&queue.id, &self.until);
                     if is_new && place.end > queue.as_of && applied.is_ok() {
                         applied = queue.apply(place, record, self.engine_id);
                     }
@@ -341,6 +482,12 @@ impl Replay {
                 return applied.map(|_| ());
             }
             Record::SegmentEnd => return Ok(()),
+            Record::SegmentRetired { number } => {
+                if let Some(lenience) = &mut self.lenience {
+                    lenience.retired.insert(*number);
+                }
+                return Ok(());
+            }
             Record::QueueChanged { queue, .. }
             | Record::Posted { queue, .. }
             | Record::Claimed { queue, .. }
@@ -348,6 +495,16 @@ impl Replay {
             | Record::Released { queue, .. }
             | Record::Deleted { queue, .. } => *queue,
         };
+        if !is_wanted(&queue, &self.until) {
+            return Ok(());
+        }
+        if let (Record::Posted { .. }, Some(lenience)) = (record, &self.lenience)
+            && is_new
+            && self.state.key_of(queue).is_none()
+            && !lenience.removed.contains(&queue)
+        {
+            self.name_queue(queue);
+        }
         let known = self.known.get(&queue);
         let engine_id = self.engine_id;
         let applied = self.state.with_id(queue, |queue| {
@@ -400,7 +557,7 @@ impl Replay {
 }
 
 impl Known {
-    fn range(&self, segment: u64, generation: u64) -> Option<&RangeShape> {
+    pub(super) fn range(&self, segment: u64, generation: u64) -> Option<&RangeShape> {
         let place = self.ranges.binary_search_by_key(&segment, |range| range.segment).ok()?;
         Some(&self.ranges[place]).filter(|range| range.generation == generation)
     }
@@ -437,6 +594,28 @@ pub(crate) struct Torn {
 }
 
 impl Torn {
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.segment.path
+    }
+
+    /// Where in it the last whole frame ends.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// How many bytes an unfinished write left there.
+    pub(super) fn torn_bytes(&self) -> u64 {
+        let told = self.end - self.position;
+        if self.why != Invalid::Checksum {
+            return told;
+        }
+        let left = self.segment.size() - self.position;
+        let head = self.segment.slice(self.position as u32, HEAD_SIZE as u32);
+        let length = head.map_or(0, |head| u64::from(frame::u32_at(&head, 4)));
+        told.max(length.min(left))
+    }
+
     fn damage(&self) -> Error {
         segment::damaged(&self.segment.path, self.position, self.why.to_string())
     }
@@ -444,15 +623,8 @@ impl Torn {
     /// Ends the log here: writes the frame that says so, and that the log goes on at `next`, over
     /// whatever lies behind.
     pub(super) fn cut(self, next: Lsn, report: &mut RecoveryReport) -> Result<()> {
-        let Torn { segment, position, why, end } = self;
-        let mut torn_bytes = end - position;
-        if why == Invalid::Checksum {
-            let left = segment.size() - position;
-            let length = segment
-                .slice(position as u32, HEAD_SIZE as u32)
-                .map(|head| u64::from(frame::u32_at(&head, 4)));
-            torn_bytes = torn_bytes.max(length.unwrap_or(0).min(left));
-        }
+        let torn_bytes = self.torn_bytes();
+        let Torn { segment, position, .. } = self;
         if torn_bytes > 0 {
             report.torn_bytes = torn_bytes;
             tracing::warn!(

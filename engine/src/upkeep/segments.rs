@@ -97,6 +97,11 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
         Some(index) => index,
         None => make_index(disk, segment, core.engine_id)?,
     };
+    adopt_index(core, segment, index)
+}
+
+/// Lets the queues look into an index instead of at their own entries.
+pub(crate) fn adopt_index(core: &Core, segment: &Arc<Segment>, index: SegmentIndex) -> Result<()> {
     let runs: Vec<(usize, QueueId)> =
         (0..index.run_count()).map(|number| (number, QueueId(index.run(number).queue))).collect();
     segment.set_index(index);

@@ -1,0 +1,262 @@
+//! Reads a segment whole: every frame, every message, and its index against them. Says what of it can be
+//! read and what cannot; knows neither state nor what is done about it.
+
+use crate::domain::{QueueId, Seq};
+use crate::env::Disk;
+use crate::fault::{Fault, FaultKind, Lost, LostKind};
+use crate::files::format;
+use crate::files::segment_index::{IndexBuilder, SegmentIndex, client_hash, entry_of};
+use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
+use crate::log::record::{self, Record};
+use crate::log::scan::{ScanEnd, Scanner};
+use crate::log::segment::Segment;
+use std::io;
+
+/// Bytes of a segment that are no frame, and that once were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) position: u64,
+    pub(crate) size: u64,
+    pub(crate) why: String,
+    /// What the head there says, proved by nothing.
+    pub(crate) head: Option<Head>,
+}
+
+impl Hole {
+    fn covers(&self, position: u64) -> bool {
+        (self.position..self.position.saturating_add(self.size)).contains(&position)
+    }
+}
+
+/// What a segment's index is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum IndexState {
+    /// It says what the frames say.
+    Right,
+    /// There is none.
+    Missing,
+    /// It cannot be used.
+    Damaged(String),
+    /// It is whole, and says something else than the frames.
+    Differs(String),
+}
+
+/// What a segment holds.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) frames: u64,
+    pub(crate) messages: u64,
+    /// In the order of their places; messages whose own checksum is wrong are holes as well.
+    pub(crate) holes: Vec<Hole>,
+    /// How and where its frames end.
+    pub(crate) end: ScanEnd,
+    pub(crate) end_position: u64,
+    pub(crate) state: IndexState,
+    /// The index beside it where that is right, else one made from what could be read.
+    pub(crate) index: Option<SegmentIndex>,
+}
+
+/// What lies beside a segment as its index.
+#[derive(Debug)]
+pub(crate) enum FoundIndex {
+    Missing,
+    Damaged(String),
+    Found(SegmentIndex),
+}
+
+impl FoundIndex {
+    /// Looks for the index of a segment.
+    pub(crate) fn open(disk: &dyn Disk, segment: &Segment) -> FoundIndex {
+        let path = format::index_path(&segment.path);
+        match disk.open_to_read(&path).and_then(|file| file.map()) {
+            Ok(mapping) => match SegmentIndex::read(mapping.bytes) {
+                Ok(index) => FoundIndex::Found(index),
+                Err(why) => FoundIndex::Damaged(why.to_string()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => FoundIndex::Missing,
+            Err(error) => FoundIndex::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl Whole {
+    /// The hole in which this place lies.
+    pub(crate) fn hole_at(&self, position: u64) -> Option<&Hole> {
+        let after = self.holes.partition_point(|hole| hole.position <= position);
+        self.holes[..after].last().filter(|hole| hole.covers(position))
+    }
+}
+
+/// Reads a segment whole.
+pub(crate) fn read(segment: &Segment, found: FoundIndex, engine_id: u128) -> Whole {
+    let mut reader = Reader {
+        engine_id,
+        frames: 0,
+        messages: 0,
+        holes: Vec::new(),
+        index: IndexBuilder::default(),
+    };
+    let mut scanner = Scanner::new(segment);
+    let mut looked_again = 0;
+    loop {
+        while let Some((position, head, payload)) = scanner.next_frame() {
+            reader.frame(position, &head, payload);
+        }
+        let (position, ScanEnd::Invalid(why)) = (scanner.position(), scanner.end()) else { break };
+        if looked_again < position {
+            looked_again = position;
+            scanner.look_again();
+            continue;
+        }
+        let head = frame::unproved_head(scanner.bytes_at(position, HEAD_SIZE));
+        let Some(size) = scanner.resume() else { break };
+        reader.hole(segment, position, size, &why.to_string(), head);
+    }
+    let (end, end_position) = (scanner.end(), scanner.position());
+    let Reader { frames, messages, mut holes, index, .. } = reader;
+    let has_lost = !holes.is_empty() || ends_early(end).is_some();
+    let (state, index) = check_index(found, index, has_lost);
+    holes.sort_by_key(|hole| hole.position);
+    Whole { frames, messages, holes, end, end_position, state, index: Some(index) }
+}
+
+struct Reader {
+    engine_id: u128,
+    frames: u64,
+    messages: u64,
+    holes: Vec<Hole>,
+    index: IndexBuilder,
+}
+
+impl Reader {
+    fn frame(&mut self, position: u64, head: &Head, payload: &[u8]) {
+        self.frames += 1;
+        let malformed = |why: String| Hole {
+            position,
+            size: head.padded_size() as u64,
+            why,
+            head: Some(*head),
+        };
+        let (queue, first, client, messages) = match Record::decode(head, payload) {
+            Ok(Record::Posted { queue, first, client, messages }) => {
+                (queue, first, client, messages)
+            }
+            Ok(_) => return,
+            Err(error) => return self.holes.push(malformed(error.to_string())),
+        };
+        let client = client_hash(client, self.engine_id);
+        for (message, seq) in messages.zip(first.0..) {
+            let message = match message {
+                Ok(message) => message,
+                Err(error) => return self.holes.push(malformed(error.to_string())),
+            };
+            self.messages += 1;
+            if let Err(why) = record::check_message(message.bytes) {
+                self.holes.push(Hole {
+                    position: position + message.offset as u64,
+                    size: message.bytes.len() as u64,
+                    why: why.to_string(),
+                    head: Some(Head { seq, count: 1, ..*head }),
+                });
+            }
+            self.index.add(queue, Seq(seq), entry_of(&message, position, head.at_ms, client));
+        }
+    }
+
+    fn hole(&mut self, segment: &Segment, position: u64, size: u64, why: &str, head: Option<Head>) {
+        let is_appended = segment.header.generation == 0;
+        let head = head.filter(|head| !is_appended || head.lsn == segment.lsn_at(position));
+        self.holes.push(Hole { position, size, why: why.to_owned(), head });
+    }
+}
+
+/// Holds the index beside a segment against one made from what could be read of it. Which to use.
+fn check_index(
+    found: FoundIndex,
+    made: IndexBuilder,
+    has_holes: bool,
+) -> (IndexState, SegmentIndex) {
+    let made = SegmentIndex::of(made);
+    let found = match found {
+        FoundIndex::Missing => return (IndexState::Missing, made),
+        FoundIndex::Damaged(why) => return (IndexState::Damaged(why), made),
+        FoundIndex::Found(found) => found,
+    };
+    if let Err(why) = found.check_entries() {
+        return (IndexState::Damaged(why), made);
+    }
+    // What cannot be read is in the index still; whether the rest agrees is seen entry by entry.
+    match found.difference(&made, has_holes) {
+        None => (IndexState::Right, found),
+        Some(what) => (IndexState::Differs(what), made),
+    }
+}
+
+/// Whether frames end in a way that a sealed segment's do not: there was more.
+pub(crate) fn ends_early(end: ScanEnd) -> Option<Invalid> {
+    match end {
+        ScanEnd::Invalid(why) => Some(why),
+        ScanEnd::Sealed(_) | ScanEnd::Eof => None,
+    }
+}
+
+/// What a head says that was not proved, for people.
+fn head_says(head: &Head) -> String {
+    let (kind, queue, seq, count) = (head.kind, head.queue, head.seq, head.count);
+    match kind {
+        Kind::Posted => format!("its head says: {count} messages of queue {queue} from {seq} on"),
+        Kind::Claimed => format!("its head says: a claim of {count} messages of queue {queue}"),
+        Kind::Deleted => format!("its head says: {count} deletes in queue {queue}"),
+        _ => format!("its head says: {kind:?}, queue {queue}"),
+    }
+}
+
+/// The fault of bytes that are no frame. `passed` is how many there are, where another frame follows;
+/// `scanner` is on their segment.
+pub(crate) fn fault(
+    segment: &Segment,
+    position: u64,
+    passed: Option<u64>,
+    why: &str,
+    scanner: &mut Scanner<'_>,
+) -> Fault {
+    let head = frame::unproved_head(scanner.bytes_at(position, HEAD_SIZE));
+    let is_appended = segment.header.generation == 0;
+    let head = head.filter(|head| !is_appended || head.lsn == segment.lsn_at(position));
+    let size = passed.unwrap_or(segment.size().saturating_sub(position));
+    hole_fault(segment, &Hole { position, size, why: why.to_owned(), head })
+}
+
+/// The fault of a frame whose payload is not what its kind says.
+pub(crate) fn malformed(segment: &Segment, position: u64, head: &Head, why: String) -> Fault {
+    let size = head.padded_size() as u64;
+    hole_fault(segment, &Hole { position, size, why, head: Some(*head) })
+}
+
+/// The fault of a hole.
+pub(crate) fn hole_fault(segment: &Segment, hole: &Hole) -> Fault {
+    let Hole { position, size, why, head } = hole;
+    let what = format!("{size} bytes are no frame: {why}");
+    let lost = match head {
+        Some(head) => Lost {
+            what: if head.kind == Kind::Posted { LostKind::Messages } else { LostKind::Record },
+            queue: (head.queue != 0).then_some(QueueId(head.queue)),
+            first: (head.kind == Kind::Posted).then_some(Seq(head.seq)),
+            count: if head.kind == Kind::Posted { u64::from(head.count) } else { 1 },
+            note: head_says(head),
+        },
+        None => {
+            let note = "nobody knows what they said".to_owned();
+            Lost { what: LostKind::Bytes, queue: None, first: None, count: *size, note }
+        }
+    };
+    let told = head.map_or(*size, |head| head.padded_size() as u64);
+    let mut lost = vec![lost];
+    if told < *size {
+        let note = "behind the first, nobody knows what they said".to_owned();
+        let (what, count) = (LostKind::Bytes, size - told);
+        lost.push(Lost { what, queue: None, first: None, count, note });
+    }
+    let fault = Fault::new(FaultKind::FrameDamaged, &segment.path, Some(*position), what);
+    Fault { lost, ..fault }
+}
