@@ -63,6 +63,8 @@ fn filled() -> (TempDir, String) {
     let folder = place.path().join("data");
     let engine = Engine::open(config(&folder)).expect("it opens");
     fill(&engine);
+    // What is full gets its index now, and not when the background comes to it.
+    engine.prepare().expect("indexed");
     engine.close().expect("it closes");
     let folder = folder.to_str().expect("text").to_owned();
     (place, folder)
@@ -177,25 +179,32 @@ fn inspect_walks_the_frames_that_are_asked_for() {
     assert!(refused.stderr.contains("no frame at LSN 5"), "{refused:?}");
 }
 
+/// Flips a bit in the post to `acme/mail`. Where: file and position of the frame.
+fn damage_a_post(folder: &str) -> (String, u64) {
+    let args = ["log", "inspect", folder, "--queue", "acme/mail", "--kind", "post", "--json"];
+    let lines = marconi(&args).documents();
+    let post = lines.iter().find(|line| line["type"] == "frame").expect("there is one");
+    let segment = post["segment"].as_u64().expect("a number");
+    let position = post["position"].as_u64().expect("a number");
+    let file = format!("{folder}/log/{segment:020}.seg");
+    let mut bytes = std::fs::read(&file).expect("the segment");
+    bytes[position as usize + 70] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    (file, position)
+}
+
 #[test]
 fn inspect_goes_on_behind_a_bad_place() {
     let (_place, folder) = filled();
+    let (file, position) = damage_a_post(&folder);
     let args = ["log", "inspect", &folder, "--queue", "acme/mail", "--json"];
-    let all = marconi(&args).documents();
-    let frames: Vec<&Value> = all.iter().filter(|line| line["type"] == "frame").collect();
-    let (hit, segment) = (frames[2], frames[2]["segment"].as_u64().expect("a number"));
-    let file = format!("{folder}/log/{segment:020}.seg");
-    let mut bytes = std::fs::read(&file).expect("the segment");
-    let position = hit["position"].as_u64().expect("a number") as usize;
-    bytes[position + 70] ^= 1;
-    std::fs::write(&file, bytes).expect("written");
 
     let ran = marconi(&args);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
     let all = documents(&ran.stdout);
     let bad: Vec<&Value> = all.iter().filter(|line| line["type"] == "bad").collect();
     assert_eq!(bad.len(), 1, "{all:?}");
-    assert_eq!((&bad[0]["position"], &bad[0]["file"]), (&hit["position"], &json!(file)));
+    assert_eq!((&bad[0]["position"], &bad[0]["file"]), (&json!(position), &json!(file)));
     assert_eq!(bad[0]["claims_to_be"]["kind"], "post");
     let kinds: Vec<&Value> =
         all.iter().filter(|line| line["type"] == "frame").map(|line| &line["kind"]).collect();
@@ -281,6 +290,65 @@ fn an_import_names_the_line_that_is_wrong() {
         assert!(refused.contains(said), "{said}: {refused}");
     }
     import(&text).ok();
+}
+
+#[test]
+fn verify_ends_with_what_it_found() {
+    let (place, folder) = filled();
+    let text = marconi(&["log", "verify", &folder]).ok();
+    assert!(text.ends_with(&format!("\n{folder} is in order.\n")), "{text}");
+    let document = marconi(&["log", "verify", &folder, "--json"]).document();
+    assert_eq!((&document["is_clean"], &document["is_compared"]), (&json!(true), &json!(true)));
+    assert_eq!(document["messages"], POSTED + 5);
+
+    let (file, position) = damage_a_post(&folder);
+    let ran = marconi(&["log", "verify", &folder, "--json"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let findings = documents(&ran.stdout)[0]["findings"].clone();
+    let found = &findings[0];
+    assert_eq!((&found["kind"], &found["severity"]), (&json!("frame-damaged"), &json!("error")));
+    assert_eq!((&found["file"], &found["offset"]), (&json!(file), &json!(position)));
+    let ran = marconi(&["log", "verify", &folder]);
+    assert_eq!(ran.code, Some(1));
+    let head = format!("error: frame-damaged  {file} at byte {position}\n  found    ");
+    assert!(ran.stdout.contains(&head), "{}", ran.stdout);
+
+    let missing = place.path().join("missing");
+    let missing = missing.to_str().expect("text");
+    assert!(marconi(&["log", "verify", missing]).refused().contains(missing));
+}
+
+#[test]
+fn repair_does_what_its_plan_said() {
+    let (_place, folder) = filled();
+    let nothing = marconi(&["log", "repair", &folder, "--plan"]).ok();
+    assert_eq!(nothing, "There is nothing to repair.\n");
+    assert_eq!(marconi(&["log", "repair", &folder]).code, Some(2));
+
+    damage_a_post(&folder);
+    let file =
+        |name: &str| std::fs::read_dir(format!("{folder}/{name}")).expect("it is there").count();
+    let before = (file("log"), file("checkpoint"));
+    let plan = marconi(&["log", "repair", &folder, "--plan", "--json"]).document();
+    assert_eq!(plan["is_applied"], false);
+    assert!(!plan["steps"].as_array().expect("a list").is_empty(), "{plan}");
+    let text = marconi(&["log", "repair", &folder, "--plan"]).ok();
+    assert!(text.contains("\nA repair would:\n"), "{text}");
+    assert!(text.contains(&format!("marconi log repair {folder} --apply")), "{text}");
+    assert_eq!((file("log"), file("checkpoint")), before);
+
+    let done = marconi(&["log", "repair", &folder, "--apply", "--json"]).document();
+    assert_eq!(done["is_applied"], true);
+    for field in ["findings", "steps", "kept_messages", "kept_queues"] {
+        assert_eq!(done[field], plan[field], "{field}");
+    }
+    let aside = done["set_aside"].as_str().expect("a folder");
+    assert!(Path::new(aside).join("LIST").is_file(), "{done}");
+    assert_eq!(marconi(&["log", "verify", &folder]).code, Some(0));
+    let queues = marconi(&["log", "queues", &folder, "--json"]).documents();
+    assert_eq!(queues[0]["waiting"], POSTED - DELETED);
+    let kept: u64 = numbers(&queues, "waiting").iter().chain(&numbers(&queues, "claimed")).sum();
+    assert_eq!(done["kept_messages"], kept);
 }
 
 #[test]

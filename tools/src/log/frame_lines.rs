@@ -37,6 +37,7 @@ pub(crate) fn detail(head: &Head, record: &Record<'_>) -> String {
         }
         Record::Deleted { claim: None, seqs, .. } => runs_shown(seqs.iter()),
         Record::Resumed { skipped } => format!("{skipped} numbers skipped in every queue"),
+        Record::SegmentRetired { number } => format!("segment {number}, in which nothing lives"),
     }
 }
 
@@ -93,6 +94,8 @@ struct What<'a> {
     skipped: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_lsn: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retired_segment: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Vec<MessageDocument<'a>>>,
 }
@@ -165,6 +168,7 @@ impl<'a> What<'a> {
             }
             Record::Resumed { skipped } => what.skipped = Some(*skipped),
             Record::SegmentEnd => what.next_lsn = Some(head.seq),
+            Record::SegmentRetired { number } => what.retired_segment = Some(*number),
         }
         what
     }

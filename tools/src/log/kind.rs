@@ -25,6 +25,8 @@ pub(crate) enum KindName {
     Resume,
     /// A segment ends.
     End,
+    /// A segment in which nothing lived was taken away.
+    Retire,
 }
 
 impl KindName {
@@ -41,6 +43,7 @@ impl KindName {
             KindName::Delete => "delete",
             KindName::Resume => "resume",
             KindName::End => "end",
+            KindName::Retire => "retire",
         }
     }
 }
@@ -58,6 +61,7 @@ impl From<Kind> for KindName {
             Kind::Deleted => KindName::Delete,
             Kind::Resumed => KindName::Resume,
             Kind::SegmentEnd => KindName::End,
+            Kind::SegmentRetired => KindName::Retire,
         }
     }
 }
