@@ -16,7 +16,7 @@ use crate::log::frame::Kind;
 use crate::log::record::{Payload, Record};
 use crate::log::segment::Segment;
 use crate::log::watermark::Mark;
-use crate::metrics::{EngineMetrics, SegmentMetrics, add};
+use crate::metrics::{CompactionMetrics, EngineMetrics, SegmentMetrics, UnderWay, add};
 use crate::receipt::Receipt;
 use crate::state::queue::{Located, Place, Queue};
 pub use crate::upkeep::recover::RecoveryReport;
@@ -35,6 +35,7 @@ mod queues;
 
 pub use claims::Claim;
 pub use messages::{Message, NewMessage, Page};
+pub use queues::QueueGlance;
 
 /// A durable store of queues, open in this process. See the [crate's front page](crate).
 #[derive(Debug)]
@@ -150,6 +151,7 @@ impl Engine {
     /// As [`Engine::checkpoint`]; `Damaged` when a segment cannot be read.
     pub fn compact(&self) -> Result<u64> {
         self.check_open()?;
+        let _running = UnderWay::new(&self.core.counters.compacting);
         upkeep::segments::seal_all(&self.core)?;
         upkeep::checkpoint::write(&self.core, false)?;
         upkeep::checkpoint::write(&self.core, false)?;
@@ -187,10 +189,6 @@ impl Engine {
             live_messages += queue.ranges.live();
             claims += queue.claims().map_or(0, |claims| claims.len() as u64);
         });
-        let mut segments: Vec<Arc<Segment>> = core.segments().values().cloned().collect();
-        segments.extend(core.log.open_segments());
-        segments.sort_by_key(|segment| segment.number());
-        segments.dedup_by_key(|segment| segment.number());
         let newest = core.checkpoints().last().copied();
         let since_ms = newest.map_or(self.recovery.opened_ms, |newest| newest.created_ms);
         EngineMetrics {
@@ -209,20 +207,43 @@ impl Engine {
             replay_bytes: newest.map_or(0, |newest| core.log.end().0.saturating_sub(newest.lsn.0)),
             commit_frames: core.counters.commit_frames.snapshot(),
             sync_us: core.counters.sync_us.snapshot(),
-            segments: segments
-                .iter()
-                .map(|segment| SegmentMetrics {
-                    number: segment.number(),
-                    generation: segment.header.generation,
-                    disk_size: segment.disk_size(),
-                    live_cost: segment.live_cost(),
-                    live_count: segment.live_count(),
-                })
-                .collect(),
+            segments: self.segments(),
             waiting_bytes: core.log.waiting_bytes(),
             recovery_ms: self.recovery.duration_ms,
             read_only: core.log.watermarks().failure().map(|why| why.to_string()),
             disk_full: core.log.is_posting_stopped(),
+        }
+    }
+
+    /// The segments by number, those still being written to included. Visits no queue.
+    pub fn segments(&self) -> Vec<SegmentMetrics> {
+        let mut segments: Vec<Arc<Segment>> = self.core.segments().values().cloned().collect();
+        segments.extend(self.core.log.open_segments());
+        segments.sort_by_key(|segment| segment.number());
+        segments.dedup_by_key(|segment| segment.number());
+        segments
+            .iter()
+            .map(|segment| SegmentMetrics {
+                number: segment.number(),
+                generation: segment.header.generation,
+                disk_size: segment.disk_size(),
+                live_cost: segment.live_cost(),
+                live_count: segment.live_count(),
+                created_ms: segment.header.created_ms,
+            })
+            .collect()
+    }
+
+    /// What compaction would gain now, whether it runs, and what it did.
+    pub fn compaction(&self) -> CompactionMetrics {
+        let counters = &self.core.counters;
+        let (gain_segments, gain_bytes) = upkeep::compact::gain_of_all(&self.core);
+        CompactionMetrics {
+            gain_bytes,
+            gain_segments,
+            running: counters.compacting.load(Ordering::Relaxed) > 0,
+            rewritten_bytes: counters.compacted_bytes.load(Ordering::Relaxed),
+            freed_bytes: counters.freed_bytes.load(Ordering::Relaxed),
         }
     }
 
@@ -306,7 +327,8 @@ impl Engine {
                 Decision::Write { kind, seq, count, draft } => (kind, seq, count, draft),
                 Decision::Nothing(draft) => {
                     // What it saw may still be on its way to the disk.
-                    return Ok(Receipt::at(marks, queue.last_end, demand, finish(draft, None)));
+                    let end = queue.last_end;
+                    return Ok(self.after(end, demand, finish(draft, None)));
                 }
             };
             let frame = NewFrame {
@@ -381,6 +403,14 @@ impl Engine {
     fn absent<A>(&self, key: &QueueKey, ask: Option<Durability>, answer: A) -> Receipt<A> {
         let durability = self.core.durability_of(key, ask);
         let end = self.core.state.removed_end();
+        self.after(end, durability, answer)
+    }
+
+    /// An answer that wrote nothing and depends on what others wrote, who may have asked for less.
+    fn after<A>(&self, end: Lsn, durability: Durability, answer: A) -> Receipt<A> {
+        if durability >= Durability::Group {
+            self.core.log.ask_to_sync(end);
+        }
         Receipt::at(self.core.log.watermarks(), end, durability, answer)
     }
 

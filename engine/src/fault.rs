@@ -77,8 +77,8 @@ fault_kinds! {
     SegmentMisnamed, "segment-misnamed", Error,
         "The server does not start: it would look into the segment through another's index. Nothing is lost.",
         "`marconi log repair` gives it its name back";
-    SegmentDuplicate, "segment-duplicate", Warning,
-        "The server takes one of the two and removes the other.",
+    SegmentDuplicate, "segment-duplicate", Error,
+        "The server does not start while a copy of a segment lies here under another name. Nothing is lost by it.",
         "`marconi log repair` sets the copy aside";
     SegmentHeaderDamaged, "segment-header-damaged", Error,
         "The server does not start; what the segment holds can be read all the same.",

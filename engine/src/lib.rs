@@ -63,8 +63,10 @@ pub mod internals;
 
 pub use config::{Config, DurabilityRule};
 pub use domain::*;
-pub use engine::{Claim, Engine, Message, NewMessage, Page, RecoveryReport};
+pub use engine::{Claim, Engine, Message, NewMessage, Page, QueueGlance, RecoveryReport};
 pub use error::{Error, Result};
 pub use fault::{Fault, FaultKind, Lost, LostKind, Severity};
-pub use metrics::{BUCKET_COUNT, EngineMetrics, HistogramSnapshot, SegmentMetrics};
+pub use metrics::{
+    BUCKET_COUNT, CompactionMetrics, EngineMetrics, HistogramSnapshot, SegmentMetrics,
+};
 pub use receipt::Receipt;

@@ -47,6 +47,9 @@ pub(crate) struct Counters {
     pub(crate) frames: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
     pub(crate) compacted_bytes: AtomicU64,
+    pub(crate) freed_bytes: AtomicU64,
+    /// Calls that ask for compaction, and rewrites, under way.
+    pub(crate) compacting: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) commit_frames: Histogram,
     pub(crate) sync_us: Histogram,
@@ -55,6 +58,23 @@ pub(crate) struct Counters {
 /// Adds to a counter.
 pub(crate) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// Counted as under way for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct UnderWay<'a>(&'a AtomicU64);
+
+impl<'a> UnderWay<'a> {
+    pub(crate) fn new(count: &'a AtomicU64) -> UnderWay<'a> {
+        count.fetch_add(1, Ordering::Relaxed);
+        UnderWay(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One segment, as the metrics show it.
@@ -70,6 +90,24 @@ pub struct SegmentMetrics {
     pub live_cost: u64,
     /// How many messages live in it.
     pub live_count: u64,
+    /// When this generation of it was made.
+    pub created_ms: u64,
+}
+
+/// What compaction would gain now, and what it did since the engine was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CompactionMetrics {
+    /// Bytes of disk that [`Engine::compact`](crate::Engine::compact) would free, about: what is dead in
+    /// segments that are mostly dead. Those still being written to are not counted.
+    pub gain_bytes: u64,
+    /// How many segments are mostly dead.
+    pub gain_segments: u64,
+    /// Whether segments are being rewritten, or somebody asked for it and waits.
+    pub running: bool,
+    /// Bytes that compaction wrote.
+    pub rewritten_bytes: u64,
+    /// Bytes of disk that it freed.
+    pub freed_bytes: u64,
 }
 
 /// What the engine counted since it was opened, and its state now.

@@ -247,3 +247,48 @@ fn folder_size(folder: &Path) -> u64 {
         })
         .sum()
 }
+
+/// What waits for a sync has one made, also where those who wrote asked for none and it writes nothing.
+#[test]
+fn an_answer_that_wrote_nothing_does_not_wait_for_somebody_elses_sync() {
+    let world = World::new();
+    // No upkeep comes along and syncs.
+    let config = Config {
+        upkeep_interval_ms: 60_000,
+        checkpoint_interval_bytes: 1 << 30,
+        sync_interval_ms: 60_000,
+        ..world.config()
+    };
+    let engine = Arc::new(world.try_open(config).expect("it opens"));
+    let within_a_while = |what: &str, ask: Box<dyn FnOnce(&Engine) + Send>| {
+        let (done, told) = std::sync::mpsc::channel();
+        let engine = engine.clone();
+        std::thread::spawn(move || {
+            ask(&engine);
+            let _ = done.send(());
+        });
+        told.recv_timeout(std::time::Duration::from_secs(20))
+            .unwrap_or_else(|_| panic!("in vain: {what}"));
+    };
+    let os = Some(Durability::Os);
+    let make = |engine: &Engine| {
+        engine.create_queue(&queue(), os).expect("makes").wait().expect("written");
+        let message = NewMessage { ttl_s: 60, body: b"1" };
+        engine.post(&queue(), POSTER, &[message], None).expect("posts").wait().expect("written");
+    };
+    make(&engine);
+    let group = Some(Durability::Group);
+    within_a_while(
+        "a delete of nothing",
+        Box::new(move |engine| {
+            engine.delete_many(&queue(), &[], group).expect("deletes").wait().expect("durable");
+        }),
+    );
+    engine.remove_queue(&queue(), None).expect("removes").wait().expect("written");
+    within_a_while(
+        "an absent queue",
+        Box::new(|engine| {
+            engine.remove_queue(&queue(), None).expect("removes").wait().expect("durable");
+        }),
+    );
+}

@@ -1,4 +1,5 @@
 //! The Marconi API over a [`store::Store`]: what `marconi-server` and the tests start.
+pub mod program;
 pub mod run;
 
 pub mod config;

@@ -7,21 +7,26 @@ use crate::config::{Config, Request, Settings};
 use crate::http::listen::{self, Drained, ListenOptions, ListenStats};
 #[cfg(feature = "tls")]
 use crate::http::tls::Tls;
-use crate::metrics::RequestMetrics;
-use crate::metrics::engine::EngineCollector;
-use crate::metrics::process::ProcessCollector;
+use crate::metrics::process::{Process, ProcessMetrics};
+use crate::metrics::requests::RequestMetrics;
 use crate::reload::Reload;
-use crate::shutdown::shutdown;
+use crate::shutdown::{ShutdownTrigger, shutdown};
 use crate::signals;
 use crate::store::EngineStore;
 use crate::telemetry::LogLevel;
 use marconi_engine::env::Environment;
-use marconi_engine::{Error, RecoveryReport};
-use prometheus_client::registry::Registry;
+use marconi_engine::{
+    CompactionMetrics, Engine, EngineMetrics, Error, QueueGlance, RecoveryReport, SegmentMetrics,
+};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-/// Opens the store, serves until a signal says stop, drains, and closes the store.
+/// How long the admin API may take to finish its last answers once the store is closed.
+const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Opens the store, serves until a signal or the admin API says stop, drains, and closes the store.
 ///
 /// # Errors
 /// In a line for the one who started the program.
@@ -39,7 +44,10 @@ pub async fn run(
     let requests = Arc::new(RequestMetrics::default());
     let observer = Arc::clone(&requests);
     let app = Arc::new(App::new(store, limits, observer));
-    let care = Arc::new(EngineCare { app: Arc::clone(&app), stats: Arc::clone(&stats) });
+    let (stop, stopping) = shutdown();
+    let stop = Arc::new(stop);
+    let process = Process::new(Arc::clone(&stats));
+    let care = Arc::new(EngineCare { app: Arc::clone(&app), process, stop: Arc::clone(&stop) });
 
     let options = listen_options(&config, stats)?;
     let listener = bind("listen", &config.listen).await?;
@@ -49,7 +57,6 @@ pub async fn run(
     };
 
     let settings = Arc::new(RwLock::new(settings));
-    let (stop, stopping) = shutdown();
     let reload = Reload {
         request,
         settings: Arc::clone(&settings),
@@ -80,7 +87,9 @@ pub async fn run(
     // The store closes while admin connections end: neither waits for the other.
     drop(admin_stop);
     let closed = blocking(move || app.store().engine().close()).await;
-    if let Some(admin) = admin {
+    if let Some(mut admin) = admin
+        && timeout(ADMIN_DRAIN_TIMEOUT, &mut admin).await.is_err()
+    {
         admin.abort();
     }
     closed.map_err(|cause| format!("closing the store: {cause}; nothing acknowledged is lost"))?;
@@ -168,30 +177,52 @@ fn summary(report: &RecoveryReport) -> String {
 }
 
 /// The service as an operator cares for it.
-struct EngineCare {
-    app: Arc<App<EngineStore>>,
-    stats: Arc<ListenStats>,
+pub(crate) struct EngineCare {
+    pub(crate) app: Arc<App<EngineStore>>,
+    pub(crate) process: Process,
+    pub(crate) stop: Arc<ShutdownTrigger>,
+}
+
+impl EngineCare {
+    fn engine(&self) -> &Engine {
+        self.app.store().engine()
+    }
 }
 
 impl Care for EngineCare {
     fn health(&self) -> Result<(), Error> {
-        self.app.store().engine().health()
+        self.engine().health()
     }
 
     fn checkpoint(&self) -> Result<(), Error> {
-        self.app.store().engine().checkpoint()
+        self.engine().checkpoint()
     }
 
     fn compact(&self) -> Result<u64, Error> {
-        self.app.store().engine().compact()
+        self.engine().compact()
     }
 
-    fn register(self: Arc<Self>, registry: &mut Registry) {
-        let care = Arc::clone(&self);
-        let process =
-            ProcessCollector::new(Arc::clone(&self.stats), move || care.app.in_flight().get());
-        let engine = EngineCollector::new(move || self.app.store().engine().metrics());
-        registry.register_collector(Box::new(process));
-        registry.register_collector(Box::new(engine));
+    fn compaction(&self) -> CompactionMetrics {
+        self.engine().compaction()
+    }
+
+    fn store(&self) -> EngineMetrics {
+        self.engine().metrics()
+    }
+
+    fn segments(&self) -> Vec<SegmentMetrics> {
+        self.engine().segments()
+    }
+
+    fn visit_queues(&self, visit: &mut dyn FnMut(QueueGlance<'_>)) -> Result<(), Error> {
+        self.engine().visit_queues(visit)
+    }
+
+    fn process(&self) -> ProcessMetrics {
+        self.process.measure(self.app.in_flight().get())
+    }
+
+    fn drain(&self) {
+        self.stop.trigger();
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 /// # Errors
 /// When the system does not let us listen.
 pub fn listen(
-    stop: ShutdownTrigger,
+    stop: Arc<ShutdownTrigger>,
     reload: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let mut terminate = signal(SignalKind::terminate())?;

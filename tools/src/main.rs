@@ -1,5 +1,6 @@
 //! The program `marconi`: its subcommands, one arm each. Anything in detail is elsewhere.
 
+mod admin_client;
 mod completions;
 mod log;
 mod man;
@@ -11,6 +12,7 @@ mod top;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use output::{Output, OutputOptions};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Care for the data folders of Marconi, speak to its servers, compare what its durability modes cost.
@@ -46,6 +48,20 @@ enum Command {
     /// Write a page of the manual for each command.
     #[command(hide = true)]
     Man(man::Options),
+    /// Run the server: the very program `marconi-server`, with its options.
+    #[command(
+        disable_help_flag = true,
+        disable_version_flag = true,
+        after_help = "\
+Examples:
+  marconi serve --folder data
+  marconi serve --config /etc/marconi.toml --listen 0.0.0.0:8888"
+    )]
+    Serve {
+        /// Options of the server; `marconi serve --help` lists them.
+        #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,6 +76,14 @@ fn main() -> ExitCode {
         Command::Top(options) => top::run(options, &mut output),
         Command::Completions(options) => completions::run(options, Cli::command(), &mut output),
         Command::Man(options) => man::run(options, Cli::command(), &mut output),
+        // Ends with the server's own code, which `Ok` hands on.
+        Command::Serve { options } => Ok(serve(options)),
     };
     output.finish(ended)
+}
+
+fn serve(options: Vec<OsString>) -> ExitCode {
+    // The name is what its usage line shows.
+    let arguments = std::iter::once(OsString::from("marconi serve")).chain(options);
+    marconi_server::program::run(arguments, std::env::vars_os())
 }

@@ -2,14 +2,79 @@
 //! not how it is appended.
 
 use super::{Decision, Engine, PAYLOAD};
-use crate::domain::{Created, Durability, QueueEntry, QueueId, QueueInfo, QueueKey, QueueStats};
+use crate::domain::{
+    Created, Durability, QueueEntry, QueueId, QueueInfo, QueueKey, QueueStats, Seq,
+};
 use crate::error::{Error, Result};
 use crate::log::commit::{NewFrame, Refused};
 use crate::log::frame::Kind;
 use crate::metrics::add;
 use crate::receipt::Receipt;
 use crate::state::queue::Queue;
+use crate::state::ranges::Walk;
 use bytes::Bytes;
+
+/// A queue as [`Engine::visit_queues`] shows it: what is in memory at once, what takes a look into an
+/// index when asked for. What time has done may not be noticed yet, for some seconds: expired messages
+/// still count, and so do claims that ran out. [`Engine::stats`] is exact.
+#[derive(Debug)]
+pub struct QueueGlance<'a> {
+    queue: &'a Queue,
+    now_ms: u64,
+}
+
+impl QueueGlance<'_> {
+    /// Project and name.
+    pub fn key(&self) -> &QueueKey {
+        &self.queue.key
+    }
+
+    /// Messages, free and claimed.
+    pub fn messages(&self) -> u64 {
+        self.queue.ranges.live()
+    }
+
+    /// Messages under a claim.
+    pub fn claimed(&self) -> u64 {
+        self.queue.claims().map_or(0, |claims| claims.held_count())
+    }
+
+    /// Claims.
+    pub fn claims(&self) -> u64 {
+        self.queue.claims().map_or(0, |claims| claims.len() as u64)
+    }
+
+    /// What writes get at least.
+    pub fn durability(&self) -> Durability {
+        self.queue.durability
+    }
+
+    /// When the oldest message was posted; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn oldest_created_ms(&self) -> Result<Option<u64>> {
+        let mut oldest = None;
+        self.queue.ranges.walk(Seq(0), |found| {
+            oldest = Some(found.entry.created_ms());
+            Walk::Stop
+        })?;
+        Ok(oldest)
+    }
+
+    /// When the newest message was posted; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn newest_created_ms(&self) -> Result<Option<u64>> {
+        Ok(self.queue.ranges.last()?.map(|found| found.entry.created_ms()))
+    }
+
+    /// Milliseconds since a moment, never negative.
+    pub fn age_ms(&self, since_ms: u64) -> u64 {
+        self.now_ms.saturating_sub(since_ms)
+    }
+}
 
 impl Engine {
     /// Makes a queue, or finds it. `floor`, when given, becomes its durability floor either way.
@@ -45,8 +110,7 @@ impl Engine {
                 let mut shard = self.core.state.lock(key);
                 if let Some(queue) = shard.get(key) {
                     let demand = queue.demand(floor);
-                    let marks = self.core.log.watermarks();
-                    return Ok(Receipt::at(marks, queue.last_end, demand, Created::Existing));
+                    return Ok(self.after(queue.last_end, demand, Created::Existing));
                 }
                 let default = self.core.config.durability_of(key);
                 let demand = floor.unwrap_or(default);
@@ -161,6 +225,18 @@ impl Engine {
     ) -> Result<Vec<QueueEntry>> {
         self.check_open()?;
         Ok(self.core.state.list(project, marker, limit))
+    }
+
+    /// Shows every queue once, in no order. `visit` is called under a lock that the queue's writers
+    /// wait for: it has to be short, and may not call the engine.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn visit_queues(&self, mut visit: impl FnMut(QueueGlance<'_>)) -> Result<()> {
+        self.check_open()?;
+        let now_ms = self.core.now_ms();
+        self.core.state.visit_all(|queue| visit(QueueGlance { queue, now_ms }));
+        Ok(())
     }
 
     /// Exact counts, as of now.

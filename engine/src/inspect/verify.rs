@@ -150,7 +150,7 @@ pub fn verify_in(
     };
     let Salvaged { look, mut faults, counts, .. } = salvaged;
     recount(&look, folder, &mut faults);
-    let is_sound = faults.iter().all(|fault| fault.kind.severity() < Severity::Error);
+    let is_sound = faults.iter().all(|fault| fault.kind.severity() < Severity::Warning);
     let mut compared = false;
     if is_sound && let [older, newer] = look.checkpoints[..] {
         progress.begin("comparing the checkpoints", 0);

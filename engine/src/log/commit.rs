@@ -365,16 +365,24 @@ impl Log {
         self.shared.lock().lsn()
     }
 
+    /// Has all below `lsn` made durable, without waiting for it: somebody waits who wrote nothing, and
+    /// those who wrote may have asked for less.
+    pub(crate) fn ask_to_sync(&self, lsn: Lsn) {
+        if self.shared.watermarks.get(Mark::Durable) >= lsn {
+            return;
+        }
+        let mut tail = self.shared.lock();
+        if tail.sync_to < lsn {
+            tail.sync_to = lsn;
+            tail.thread_sleeps = false;
+            drop(tail);
+            self.shared.work.notify_one();
+        }
+    }
+
     /// Makes all below `lsn` durable, and waits for it.
     pub(crate) fn sync_to(&self, lsn: Lsn) -> Result<()> {
-        let mut tail = self.shared.lock();
-        if self.shared.watermarks.get(Mark::Durable) >= lsn {
-            return Ok(());
-        }
-        tail.sync_to = tail.sync_to.max(lsn);
-        tail.thread_sleeps = false;
-        drop(tail);
-        self.shared.work.notify_one();
+        self.ask_to_sync(lsn);
         let marks = &self.shared.watermarks;
         crate::receipt::Receipt::when(marks, Mark::Durable, lsn, Durability::Group, ()).wait()
     }

@@ -111,9 +111,7 @@ impl Segment {
     /// Opens the segment in this file.
     pub(crate) fn open(disk: &dyn Disk, path: &Path, engine_id: u128) -> Result<Segment> {
         let file = disk.open(path).map_err(|cause| Error::io("opening", path, cause))?;
-        let header = read_header(path, &*file, engine_id)?;
-        check_name(path, &header)?;
-        Segment::over(path.to_path_buf(), file, header, map)
+        Segment::open_file(path, file, engine_id)
     }
 
     /// Opens the segment in this file to look at it, perhaps beside the engine that has the folder.
@@ -121,7 +119,6 @@ impl Segment {
     pub(crate) fn open_to_look(disk: &dyn Disk, path: &Path, engine_id: u128) -> Result<Segment> {
         let file = disk.open_to_read(path).map_err(|cause| Error::io("opening", path, cause))?;
         let header = read_header(path, &*file, engine_id)?;
-        check_name(path, &header)?;
         Segment::over(path.to_path_buf(), file, header, |_| Ok(Contents::File))
     }
 
@@ -183,6 +180,20 @@ impl Segment {
             live_cost: AtomicI64::new(0),
             damaged: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the file has the name that its header says. A file made ready for reuse may have kept its
+    /// old one over a power cut; one with frames never does.
+    pub(crate) fn has_its_name(&self) -> bool {
+        self.path.file_name().is_some_and(|name| name.to_str() == Some(&self.header.file_name()))
+    }
+
+    /// A segment under another's name would be looked into through the other's index.
+    pub(crate) fn check_name(&self) -> Result<()> {
+        if self.has_its_name() {
+            return Ok(());
+        }
+        Err(self.damaged(0, format!("by its header this is {}", self.header.file_name())))
     }
 
     /// An error for damage at `position`.
@@ -381,15 +392,6 @@ fn read_header(path: &Path, file: &dyn File, engine_id: u128) -> Result<SegmentH
         return Err(damaged(path, 0, BadHeader::Numbers.to_string()));
     }
     Ok(header)
-}
-
-/// A segment under another's name would be looked into through the other's index.
-fn check_name(path: &Path, header: &SegmentHeader) -> Result<()> {
-    let name = header.file_name();
-    if path.file_name().is_some_and(|found| found.to_str() == Some(&name)) {
-        return Ok(());
-    }
-    Err(damaged(path, 0, format!("by its header this is {name}")))
 }
 
 /// An error for damage in a file of the log.

@@ -27,7 +27,7 @@ use crate::files::segment_index::Entry;
 use crate::log::commit::{NewFrame, Refused};
 use crate::log::frame::Kind;
 use crate::log::segment::{Origin, Segment};
-use crate::metrics::add;
+use crate::metrics::{UnderWay, add};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -83,6 +83,7 @@ fn remove_dead(core: &Core) -> Result<u64> {
     let mut freed = 0;
     for segment in dead {
         freed += segment.disk_size();
+        add(&core.counters.freed_bytes, segment.disk_size());
         core.segments().remove(&segment.number());
         retire(core, segment)?;
     }
@@ -156,6 +157,16 @@ pub(crate) fn gain(segment: &Segment) -> u64 {
     segment.disk_size().saturating_sub(kept)
 }
 
+/// How many segments a rewrite would gain from, and all gains added up. Those above the checkpoints
+/// count: whoever asks for a compaction gets the checkpoints first.
+pub(crate) fn gain_of_all(core: &Core) -> (u64, u64) {
+    let all: Vec<Arc<Segment>> = core.segments().values().cloned().collect();
+    let is_ready = |segment: &&Arc<Segment>| segment.index().is_some() && !segment.is_damaged();
+    let gains: Vec<u64> =
+        all.iter().filter(is_ready).map(|segment| gain(segment)).filter(|gain| *gain > 0).collect();
+    (gains.len() as u64, gains.iter().sum())
+}
+
 /// What even a segment without waste takes: its header, and its index's.
 fn overhead(segment: &Segment) -> u64 {
     (SEGMENT_HEADER_SIZE + 2 * format::HEADER_SIZE as u64 + 1024).min(segment.disk_size())
@@ -185,6 +196,7 @@ pub(crate) fn rewrite_damaged(
 /// Puts one new segment with what lives in `group` into its place, in memory and on disk, and leaves its
 /// files to the caller. What they took, and the new one; `None` when the engine closes in between.
 fn replace(core: &Core, group: &[Arc<Segment>]) -> Result<Option<(u64, Arc<Segment>)>> {
+    let _running = UnderWay::new(&core.counters.compacting);
     let (first, last) = (&group[0].header, &group[group.len() - 1].header);
     let header = SegmentHeader {
         engine_id: core.engine_id,
@@ -209,7 +221,9 @@ fn replace(core: &Core, group: &[Arc<Segment>]) -> Result<Option<(u64, Arc<Segme
         return Err(error);
     }
     let before: u64 = group.iter().map(|one| one.disk_size()).sum();
+    let freed = before.saturating_sub(new.disk_size());
     add(&core.counters.compacted_bytes, new.size());
+    add(&core.counters.freed_bytes, freed);
     tracing::debug!(
         first = header.number,
         last = header.last_number,

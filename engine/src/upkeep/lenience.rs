@@ -128,10 +128,12 @@ impl Lenience {
     pub(crate) fn conclude(&mut self, segments: &[Arc<Segment>]) {
         for segment in segments {
             let Some(whole) = self.wholes.get(&key(segment)) else { continue };
-            let Some(dead) = self.indexed.get(&key(segment)) else { continue };
+            let indexed = self.indexed.get(&key(segment));
             let path = format::index_path(&segment.path);
             match &whole.state {
                 IndexState::Right => {}
+                // A segment that is read frame by frame needs none.
+                IndexState::Missing if indexed.is_none() => {}
                 IndexState::Missing => {
                     let what = format!("there is no index {}", path.display());
                     self.faults.push(Fault::new(
@@ -148,6 +150,7 @@ impl Lenience {
                     self.faults.push(Fault::new(FaultKind::IndexDiffers, path, None, why.clone()));
                 }
             }
+            let Some(dead) = indexed else { continue };
             for hole in &whole.holes {
                 let size = hole.size.min(segment.size().saturating_sub(hole.position));
                 let mut fault = whole::hole_fault(segment, &Hole { size, ..hole.clone() });

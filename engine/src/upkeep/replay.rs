@@ -243,6 +243,9 @@ impl Replay {
                 }
                 tail.unused.push(Unused::new(&segment));
             } else if segment.lsn_limit() <= self.from || header.generation > 0 {
+                if self.lenience.is_none() {
+                    segment.check_name()?;
+                }
                 let whole = self.lenience.as_mut().and_then(|all| all.take_index(&segment));
                 let index = whole.or_else(|| SegmentIndex::open(disk, &segment.path));
                 if index.is_none() {
@@ -269,6 +272,9 @@ impl Replay {
                     self.miss(expected, header.base)?;
                 }
                 is_first = false;
+                if self.lenience.is_none() && Scanner::new(&segment).next_frame().is_some() {
+                    segment.check_name()?;
+                }
                 let segment = Arc::new(segment);
                 (torn, next) = match self.scan(&segment, &mut tail, report)? {
                     Scanned::GoesOn(next) => (None, Some(next)),

@@ -18,7 +18,7 @@ use crate::files::format::{
 };
 use crate::files::segment_index::SegmentIndex;
 use crate::log::frame::{self, ALIGNMENT, Invalid};
-use crate::log::scan::ScanEnd;
+use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
 use crate::log::source::read_exact;
 use crate::progress::Progress;
@@ -281,7 +281,14 @@ impl<'a> Survey<'a> {
             Access::Read => Segment::open_to_look(self.disk(), &path, engine_id),
         };
         let error = match opened {
-            Ok(segment) => return Ok(Some(segment)),
+            Ok(segment) if segment.has_its_name() => return Ok(Some(segment)),
+            Ok(segment) => {
+                // Without frames it was to be used again when the power went.
+                if Scanner::new(&segment).next_frame().is_some() {
+                    self.misnamed(&path, &segment.header);
+                }
+                return Ok(Some(segment));
+            }
             // A name that does not fit, a size, a header: what follows tells them apart.
             Err(error @ (Error::Damaged { .. } | Error::Io { .. })) => error,
             Err(error) => return Err(error),
@@ -291,7 +298,10 @@ impl<'a> Survey<'a> {
             return Err(error);
         }
         let header = any_header(self.disk(), &path);
-        let what = error.to_string();
+        let what = match error {
+            Error::Damaged { what, .. } => what,
+            error => error.to_string(),
+        };
         if let Some(other) = header.filter(|header| header.engine_id != engine_id) {
             let what = format!("this is segment {} of another folder", other.number);
             self.fault(FaultKind::ForeignSegment, &path, Some(0), what);
@@ -306,15 +316,15 @@ impl<'a> Survey<'a> {
         let open = |path: &Path| self.disk().open_to_read(path);
         let file = open(&path).map_err(|cause| Error::io("opening", path.as_path(), cause))?;
         if let Some(header) = header.filter(|header| header.file_name() != name) {
-            let what = format!("its header says {}", header.file_name());
-            self.fault(FaultKind::SegmentMisnamed, &path, Some(0), what);
-            let right = path.with_file_name(header.file_name());
-            self.mends.push(Mend::Rename(path.clone(), right));
+            self.misnamed(&path, &header);
             return Segment::salvage(&path, file, header, self.access == Access::Map).map(Some);
         }
+        let size = file.size().unwrap_or(0);
+        let is_short =
+            |header: &SegmentHeader| size < header.span.saturating_add(SEGMENT_HEADER_SIZE);
         let kind = match header {
-            Some(_) => FaultKind::SegmentTruncated,
-            None => FaultKind::SegmentHeaderDamaged,
+            Some(header) if is_short(&header) => FaultKind::SegmentTruncated,
+            _ => FaultKind::SegmentHeaderDamaged,
         };
         let header = header.or_else(|| guess_header(&*file, number, generation, engine_id));
         let Some(header) = header else {
@@ -325,8 +335,7 @@ impl<'a> Survey<'a> {
         };
         let mut fault = Fault::new(kind, &path, Some(0), what);
         let whole = header.span.saturating_add(SEGMENT_HEADER_SIZE);
-        let size = file.size().unwrap_or(0);
-        if kind == FaultKind::SegmentTruncated && size < whole {
+        if kind == FaultKind::SegmentTruncated {
             fault.offset = Some(size);
             let note = "what lay behind the cut, if anything".to_owned();
             let (what, count) = (LostKind::Bytes, whole - size);
@@ -337,13 +346,17 @@ impl<'a> Survey<'a> {
         Segment::salvage(&path, file, header, self.access == Access::Map).map(Some)
     }
 
+    fn misnamed(&mut self, path: &Path, header: &SegmentHeader) {
+        let what = format!("its header says {}", header.file_name());
+        self.fault(FaultKind::SegmentMisnamed, path, Some(0), what);
+        let right = path.with_file_name(header.file_name());
+        self.mends.push(Mend::Rename(path.to_path_buf(), right));
+    }
+
     /// Of two files that are the same segment the one counts that has its name.
     fn set_duplicates_aside(&mut self, found: &mut Vec<Segment>) {
-        let has_its_name = |one: &Segment| {
-            one.path.file_name().is_some_and(|name| name.to_str() == Some(&one.header.file_name()))
-        };
         found.sort_by_key(|one| {
-            (one.number(), std::cmp::Reverse(one.header.generation), !has_its_name(one))
+            (one.number(), std::cmp::Reverse(one.header.generation), !one.has_its_name())
         });
         let mut seen = HashSet::new();
         let mut doubles = Vec::new();

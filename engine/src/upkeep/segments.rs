@@ -93,7 +93,9 @@ pub(crate) fn seal_all(core: &Core) -> Result<()> {
 /// Makes a segment's index and lets the queues look into it instead of at their own entries.
 fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
     let disk = &*core.env.disk;
-    let index = match SegmentIndex::open(disk, &segment.path) {
+    // One may be there from before the start; what is adopted now is not looked at as a start would.
+    let found = SegmentIndex::open(disk, &segment.path);
+    let index = match found.filter(|index| index.check_entries().is_ok()) {
         Some(index) => index,
         None => make_index(disk, segment, core.engine_id)?,
     };

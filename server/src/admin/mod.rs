@@ -1,25 +1,23 @@
 //! The admin API, on a listener of its own: metrics, health, the configuration in force, and care
 //! for the store. Knows nothing of the public API, and asks for no password: its address is private.
-//!
-//! | request | answer |
-//! |---|---|
-//! | `GET /metrics` | all metrics, as OpenMetrics text |
-//! | `GET /health` | 200 while the process runs, with its state |
-//! | `GET /ready` | the same, but 503 when requests should go elsewhere |
-//! | `GET /config` | the values in force, with units and origins |
-//! | `POST /checkpoint` | writes a checkpoint now |
-//! | `POST /compact` | gives disk space back now |
+//! `docs/operating.md` lists its requests; a test compares the two.
+
+mod queues;
+mod stats;
 
 use crate::config::Settings;
 use crate::http::listen::Handler;
 use crate::metrics;
+use crate::metrics::engine::EngineCollector;
+use crate::metrics::process::{ProcessCollector, ProcessMetrics};
+use crate::metrics::requests::{RequestCollector, RequestMetrics};
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use marconi_engine::Error;
+use marconi_engine::{CompactionMetrics, EngineMetrics, Error, QueueGlance, SegmentMetrics};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -33,8 +31,18 @@ pub trait Care: Send + Sync + 'static {
     fn checkpoint(&self) -> Result<(), Error>;
     /// Gives disk space back, and says how many bytes.
     fn compact(&self) -> Result<u64, Error>;
-    /// Adds what is measured on demand to the metrics.
-    fn register(self: Arc<Self>, registry: &mut Registry);
+    /// What that would gain, and whether it is under way.
+    fn compaction(&self) -> CompactionMetrics;
+    /// What the store counted, and its state now.
+    fn store(&self) -> EngineMetrics;
+    /// The segments of the store.
+    fn segments(&self) -> Vec<SegmentMetrics>;
+    /// Shows every queue once. What looks holds up the queue's writers.
+    fn visit_queues(&self, visit: &mut dyn FnMut(QueueGlance<'_>)) -> Result<(), Error>;
+    /// What the process takes now.
+    fn process(&self) -> ProcessMetrics;
+    /// Gives the word to stop, as a signal does.
+    fn drain(&self);
 }
 
 /// The service's state, in the words of `/health` and `/ready`.
@@ -79,30 +87,41 @@ impl State {
 /// The admin API over a service.
 pub struct Admin<C> {
     care: Arc<C>,
-    requests: Arc<metrics::RequestMetrics>,
+    requests: Arc<RequestMetrics>,
     measured: Registry,
     settings: Arc<RwLock<Settings>>,
     draining: Shutdown,
 }
 
-/// What the admin API can do: each a path and the one method it takes.
+/// What the admin API can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     Metrics,
     Health,
     Ready,
     Config,
+    Stats,
+    Queues,
+    Segments,
+    Gain,
     Checkpoint,
     Compact,
+    Drain,
 }
 
-const ACTIONS: [(&str, Method, Action); 6] = [
-    ("/metrics", Method::GET, Action::Metrics),
-    ("/health", Method::GET, Action::Health),
-    ("/ready", Method::GET, Action::Ready),
-    ("/config", Method::GET, Action::Config),
-    ("/checkpoint", Method::POST, Action::Checkpoint),
-    ("/compact", Method::POST, Action::Compact),
+/// Each thing with its method and path.
+const ACTIONS: [(Method, &str, Action); 11] = [
+    (Method::GET, "/health", Action::Health),
+    (Method::GET, "/ready", Action::Ready),
+    (Method::GET, "/metrics", Action::Metrics),
+    (Method::GET, "/stats", Action::Stats),
+    (Method::GET, "/queues", Action::Queues),
+    (Method::GET, "/segments", Action::Segments),
+    (Method::GET, "/config", Action::Config),
+    (Method::GET, "/compact", Action::Gain),
+    (Method::POST, "/compact", Action::Compact),
+    (Method::POST, "/checkpoint", Action::Checkpoint),
+    (Method::POST, "/drain", Action::Drain),
 ];
 
 impl<C: Care> Admin<C> {
@@ -110,30 +129,24 @@ impl<C: Care> Admin<C> {
     /// the service was told to stop.
     pub fn new(
         care: Arc<C>,
-        requests: Arc<metrics::RequestMetrics>,
+        requests: Arc<RequestMetrics>,
         settings: Arc<RwLock<Settings>>,
         draining: Shutdown,
     ) -> Admin<C> {
         let mut measured = Registry::with_prefix(metrics::PREFIX);
-        Arc::clone(&care).register(&mut measured);
+        let (process, store) = (Arc::clone(&care), Arc::clone(&care));
+        measured.register_collector(Box::new(RequestCollector(Arc::clone(&requests))));
+        measured.register_collector(Box::new(ProcessCollector::new(move || process.process())));
+        measured.register_collector(Box::new(EngineCollector::new(move || store.store())));
         Admin { care, requests, measured, settings, draining }
     }
 
     /// Answers a request. May block.
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        let Some((_, takes, action)) = ACTIONS.iter().find(|(known, ..)| *known == path) else {
-            let known: Vec<_> =
-                ACTIONS.iter().map(|(path, method, _)| format!("{method} {path}")).collect();
-            let document = json!({ "error": "there is no such path", "there_are": known });
-            return reply(StatusCode::NOT_FOUND, &document);
+    fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Full<Bytes>> {
+        let action = match find(method, path) {
+            Ok(action) => action,
+            Err(refusal) => return *refusal,
         };
-        if method != takes {
-            let document = json!({ "error": format!("{path} takes {takes} only") });
-            let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, &document);
-            let allow = HeaderValue::from_str(takes.as_str()).expect("a method is a header value");
-            response.headers_mut().insert(ALLOW, allow);
-            return response;
-        }
         match action {
             Action::Metrics => self.metrics(),
             Action::Health => reply(StatusCode::OK, &self.state().document()),
@@ -150,6 +163,37 @@ impl<C: Care> Admin<C> {
             Action::Compact => {
                 timed(|| self.care.compact().map(|freed| json!({ "freed_bytes": freed })))
             }
+            Action::Gain => reply(StatusCode::OK, &stats::compaction(&self.care.compaction())),
+            Action::Stats => reply(StatusCode::OK, &self.stats()),
+            Action::Segments => reply(StatusCode::OK, &stats::segments(&self.care.segments())),
+            Action::Queues => self.queues(query),
+            Action::Drain => {
+                tracing::info!("POST /drain: finishing what is in flight");
+                self.care.drain();
+                reply(StatusCode::ACCEPTED, &self.state().document())
+            }
+        }
+    }
+
+    fn stats(&self) -> Value {
+        let mut document = self.state().document();
+        let process = self.care.process();
+        document["uptime_ms"] = json!(stats::millis(process.uptime));
+        document["engine"] = stats::engine(&self.care.store());
+        document["process"] = stats::process(&process);
+        document["requests"] = stats::requests(&self.requests.stats());
+        document
+    }
+
+    fn queues(&self, query: &str) -> Response<Full<Bytes>> {
+        let query = match queues::Query::read(query) {
+            Ok(query) => query,
+            Err(what) => return reply(StatusCode::BAD_REQUEST, &json!({ "error": what })),
+        };
+        let mut top = queues::Top::new(query);
+        match self.care.visit_queues(&mut |glance| top.add(&glance)) {
+            Ok(()) => reply(StatusCode::OK, &top.document()),
+            Err(cause) => failed(&cause),
         }
     }
 
@@ -158,7 +202,7 @@ impl<C: Care> Admin<C> {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        let text = metrics::text(&[self.requests.registry(), &self.measured]);
+        let text = metrics::text(&self.measured);
         let mut response = Response::new(Full::new(text.into()));
         let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
         response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -198,8 +242,11 @@ impl<C: Care> Admin<C> {
 impl<C: Care> Handler for Arc<Admin<C>> {
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let admin = Arc::clone(self);
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = tokio::task::spawn_blocking(move || admin.answer(&method, &path)).await;
+        let (head, _) = request.into_parts();
+        let answer = tokio::task::spawn_blocking(move || {
+            admin.answer(&head.method, head.uri.path(), head.uri.query().unwrap_or(""))
+        });
+        let answer = answer.await;
         answer.unwrap_or_else(|_| {
             let document = json!({ "error": "a fault of the program; the log says more" });
             reply(StatusCode::INTERNAL_SERVER_ERROR, &document)
@@ -215,12 +262,34 @@ fn timed(act: impl FnOnce() -> Result<Value, Error>) -> Response<Full<Bytes>> {
             document["seconds"] = json!(started.elapsed().as_secs_f64());
             reply(StatusCode::OK, &document)
         }
-        Err(cause) => {
-            tracing::warn!(%cause, "an admin request failed");
-            let document = json!({ "error": cause.to_string() });
-            reply(StatusCode::SERVICE_UNAVAILABLE, &document)
-        }
+        Err(cause) => failed(&cause),
     }
+}
+
+/// What was asked for could not be done.
+fn failed(cause: &Error) -> Response<Full<Bytes>> {
+    tracing::warn!(%cause, "an admin request failed");
+    reply(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": cause.to_string() }))
+}
+
+/// What is to be done, or the answer that says what there is instead.
+fn find(method: &Method, path: &str) -> Result<Action, Box<Response<Full<Bytes>>>> {
+    let here = || ACTIONS.iter().filter(|(_, known, _)| *known == path);
+    if let Some((.., action)) = here().find(|(takes, ..)| takes == method) {
+        return Ok(*action);
+    }
+    let takes: Vec<_> = here().map(|(takes, ..)| takes.as_str()).collect();
+    if takes.is_empty() {
+        let known: Vec<_> =
+            ACTIONS.iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+        let document = json!({ "error": "there is no such path", "there_are": known });
+        return Err(Box::new(reply(StatusCode::NOT_FOUND, &document)));
+    }
+    let document = json!({ "error": format!("{path} takes {} only", takes.join(" and ")) });
+    let mut refusal = reply(StatusCode::METHOD_NOT_ALLOWED, &document);
+    let allow = HeaderValue::from_str(&takes.join(", ")).expect("methods are a header value");
+    refusal.headers_mut().insert(ALLOW, allow);
+    Err(Box::new(refusal))
 }
 
 fn reply(status: StatusCode, document: &Value) -> Response<Full<Bytes>> {
@@ -233,94 +302,4 @@ fn reply(status: StatusCode, document: &Value) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shutdown::shutdown;
-    use http_body_util::BodyExt;
-    use std::sync::Mutex;
-
-    struct Patient(Mutex<Result<(), Error>>);
-
-    impl Care for Patient {
-        fn health(&self) -> Result<(), Error> {
-            self.0.lock().expect("no panic").clone()
-        }
-        fn checkpoint(&self) -> Result<(), Error> {
-            self.health()
-        }
-        fn compact(&self) -> Result<u64, Error> {
-            self.health().map(|()| 5)
-        }
-        fn register(self: Arc<Self>, _: &mut Registry) {}
-    }
-
-    struct World {
-        care: Arc<Patient>,
-        admin: Admin<Patient>,
-        trigger: crate::shutdown::ShutdownTrigger,
-    }
-
-    fn world() -> World {
-        let (trigger, draining) = shutdown();
-        let care = Arc::new(Patient(Mutex::new(Ok(()))));
-        let settings = Arc::new(RwLock::new(Settings::default()));
-        let admin = Admin::new(Arc::clone(&care), Arc::default(), settings, draining);
-        World { care, admin, trigger }
-    }
-
-    impl World {
-        async fn ask(&self, method: Method, path: &str) -> (u16, String) {
-            let response = self.admin.answer(&method, path);
-            let status = response.status().as_u16();
-            let body = response.into_body().collect().await.expect("it is whole").to_bytes();
-            (status, String::from_utf8(body.to_vec()).expect("text"))
-        }
-
-        async fn health(&self) -> (u16, u16, Value) {
-            let (health, text) = self.ask(Method::GET, "/health").await;
-            let (ready, same) = self.ask(Method::GET, "/ready").await;
-            assert_eq!(text, same);
-            let document: Value = serde_json::from_str(&text).expect("JSON");
-            (health, ready, document["state"].clone())
-        }
-    }
-
-    #[tokio::test]
-    async fn health_tells_the_states_apart_and_ready_sends_requests_elsewhere() {
-        let world = world();
-        assert_eq!(world.health().await, (200, 200, json!("up")));
-        *world.care.0.lock().expect("no panic") = Err(Error::Full);
-        assert_eq!(world.health().await, (200, 200, json!("disk full")));
-        *world.care.0.lock().expect("no panic") = Err(Error::ReadOnly("sync: EIO".into()));
-        assert_eq!(world.health().await, (200, 503, json!("read only")));
-        let (_, text) = world.ask(Method::GET, "/health").await;
-        assert!(text.contains("sync: EIO"), "{text}");
-        world.trigger.trigger();
-        assert_eq!(world.health().await, (200, 503, json!("draining")));
-    }
-
-    #[tokio::test]
-    async fn care_is_asked_for_by_post() {
-        let world = world();
-        let (status, text) = world.ask(Method::POST, "/compact").await;
-        assert_eq!(status, 200);
-        assert!(text.contains("\"freed_bytes\":5"), "{text}");
-        assert_eq!(world.ask(Method::GET, "/checkpoint").await.0, 405);
-        assert_eq!(world.ask(Method::GET, "/").await.0, 404);
-        *world.care.0.lock().expect("no panic") = Err(Error::Closed);
-        let (status, text) = world.ask(Method::POST, "/checkpoint").await;
-        assert_eq!((status, text.as_str()), (503, "{\"error\":\"the engine is closed\"}\n"));
-    }
-
-    #[tokio::test]
-    async fn the_configuration_in_force_is_shown_with_its_origins() {
-        let (status, text) = world().ask(Method::GET, "/config").await;
-        assert_eq!(status, 200);
-        let document: Value = serde_json::from_str(&text).expect("JSON");
-        let options = document["options"].as_array().expect("a list");
-        let ttl = options.iter().find(|option| option["name"] == "max_message_ttl");
-        let ttl = ttl.expect("it is an option");
-        assert_eq!(ttl["value"], "14d");
-        assert_eq!(ttl["origin"], "default");
-    }
-}
+mod tests;

@@ -384,6 +384,20 @@ impl Spec {
 /// How each of our environment variables begins.
 pub const VARIABLE_PREFIX: &str = "MARCONI_";
 
+/// Variables with that beginning that speak to the client on the command line. Who has them in their
+/// environment may start a server from the same shell; any other unknown name stops the start.
+pub const CLIENT_VARIABLES: [&str; 9] = [
+    "MARCONI_URL",
+    "MARCONI_PROJECT",
+    "MARCONI_CLIENT_ID",
+    "MARCONI_TOKEN",
+    "MARCONI_CLIENT_CONFIG",
+    "MARCONI_ADMIN_URL",
+    "MARCONI_MESSAGE_ID",
+    "MARCONI_QUEUE",
+    "MARCONI_CLAIM_ID",
+];
+
 /// The queue rules' name for environment and flag.
 pub const RULES_NAME: &str = "queue_durability";
 

@@ -134,7 +134,8 @@ compares the two.
 
 A later one outranks an earlier one. The names are the same in all three, and unique over all sections.
 `--print-config` prints every value with where it came from, in the form of a file, and ends. `--help`
-lists the flags.
+lists the flags. The variables of the client on the command line, such as `MARCONI_URL` and
+`MARCONI_PROJECT`, are none of the server's, and it passes them over.
 
 A name nobody knows and a value out of its bounds stop the start, with the name, the bound and the place:
 

@@ -2,7 +2,7 @@
 //! and remembers where each came from. Checks each value by itself; knows no relation between two,
 //! and not what any is for.
 
-use super::options::{OPTIONS, RULES_NAME, SECTIONS, Spec, VARIABLE_PREFIX};
+use super::options::{CLIENT_VARIABLES, OPTIONS, RULES_NAME, SECTIONS, Spec, VARIABLE_PREFIX};
 use super::value::Value;
 use marconi_engine::{Durability, DurabilityRule};
 use std::ffi::OsString;
@@ -95,6 +95,9 @@ impl Request {
             let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else {
                 continue;
             };
+            if CLIENT_VARIABLES.contains(&name) {
+                continue;
+            }
             let value = value.into_string().map_err(|_| {
                 ConfigError::refused(&Origin::Variable(name.to_owned()), "is not UTF-8")
             })?;

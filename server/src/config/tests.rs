@@ -228,6 +228,19 @@ fn what_is_printed_can_be_read_and_says_where_values_came_from() {
 }
 
 #[test]
+fn variables_of_the_client_are_passed_over_and_no_others() {
+    let variables = options::CLIENT_VARIABLES.map(|name| (name, "x"));
+    let settings = gather(None, &variables, &[]).expect("they are none of ours");
+    assert_eq!(settings, Settings::default());
+    for name in options::CLIENT_VARIABLES {
+        let is_option = OPTIONS.iter().any(|spec| spec.variable() == name);
+        assert!(!is_option, "{name} would be an option that cannot be set");
+    }
+    let refused = gather(None, &[("MARCONI_URI", "x")], &[]).expect_err("unknown");
+    assert_eq!(refused.to_string(), "MARCONI_URI: no such option; --help lists them all");
+}
+
+#[test]
 fn changes_tell_what_can_be_reloaded() {
     let old = gather(None, &[], &[]).expect("valid");
     let flags = ["--log-level=debug", "--folder=x", "--queue-durability=a=os"];

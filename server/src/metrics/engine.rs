@@ -119,13 +119,13 @@ fn histogram(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use marconi_engine::{BUCKET_COUNT, SegmentMetrics};
     use prometheus_client::registry::Registry;
 
     /// A different number for each counter.
-    pub(in crate::metrics) fn sample() -> EngineMetrics {
+    pub(crate) fn sample() -> EngineMetrics {
         let none = HistogramSnapshot { buckets: [0; BUCKET_COUNT], sum: 0 };
         let mut syncs = none.clone();
         // One sync took 600 microseconds, one longer than any bucket tells.
@@ -137,6 +137,7 @@ pub(super) mod tests {
             disk_size: 100,
             live_cost: 25,
             live_count: 1,
+            created_ms: 1_700_000_000_000,
         };
         EngineMetrics {
             queues: 1,
@@ -166,7 +167,7 @@ pub(super) mod tests {
     fn counters_and_histograms_are_shown_in_their_units() {
         let mut registry = Registry::with_prefix(crate::metrics::PREFIX);
         registry.register_collector(Box::new(EngineCollector::new(sample)));
-        let text = crate::metrics::text(&[&registry]);
+        let text = crate::metrics::text(&registry);
         for line in [
             "marconi_messages_live 2",
             "marconi_messages_posted_total 4",

@@ -10,58 +10,99 @@ use prometheus_client::registry::Unit;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Reads the measures of the process.
-pub struct ProcessCollector {
+/// A process and its public listener.
+#[derive(Debug)]
+pub struct Process {
     started: Instant,
     listener: Arc<ListenStats>,
-    bytes_in_flight: Box<dyn Fn() -> u64 + Send + Sync>,
 }
+
+/// A process at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessMetrics {
+    /// Time since the start.
+    pub uptime: Duration,
+    /// Connections open.
+    pub connections_open: u64,
+    /// Connections accepted, ever.
+    pub connections_accepted: u64,
+    /// Connections turned away because there were too many, ever.
+    pub connections_refused: u64,
+    /// Connections ended by a fault of the program, ever.
+    pub connections_panicked: u64,
+    /// Attempts to accept that failed, ever.
+    pub accept_errors: u64,
+    /// Bytes of request bodies held in memory.
+    pub in_flight_bytes: u64,
+    /// Memory of the process, mapped files included, where the system tells.
+    pub memory_resident_bytes: Option<u64>,
+}
+
+impl Process {
+    /// A process that starts now.
+    pub fn new(listener: Arc<ListenStats>) -> Process {
+        Process { started: Instant::now(), listener }
+    }
+
+    /// Measures it, with the bytes that request bodies hold now.
+    pub fn measure(&self, in_flight_bytes: u64) -> ProcessMetrics {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        let listener = &self.listener;
+        ProcessMetrics {
+            uptime: self.started.elapsed(),
+            connections_open: read(&listener.connections_open),
+            connections_accepted: read(&listener.connections_accepted_count),
+            connections_refused: read(&listener.connections_refused_count),
+            connections_panicked: read(&listener.connections_panicked_count),
+            accept_errors: read(&listener.accept_errors_count),
+            in_flight_bytes,
+            memory_resident_bytes: resident_bytes(),
+        }
+    }
+}
+
+/// Shows the measures of a process.
+pub struct ProcessCollector(Box<dyn Fn() -> ProcessMetrics + Send + Sync>);
 
 impl fmt::Debug for ProcessCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessCollector").field("listener", &self.listener).finish_non_exhaustive()
+        f.write_str("ProcessCollector")
     }
 }
 
 impl ProcessCollector {
-    /// Measures a process that starts now.
-    pub fn new(
-        listener: Arc<ListenStats>,
-        bytes_in_flight: impl Fn() -> u64 + Send + Sync + 'static,
-    ) -> ProcessCollector {
-        let bytes_in_flight = Box::new(bytes_in_flight);
-        ProcessCollector { started: Instant::now(), listener, bytes_in_flight }
+    /// Shows what `measure` measures.
+    pub fn new(measure: impl Fn() -> ProcessMetrics + Send + Sync + 'static) -> ProcessCollector {
+        ProcessCollector(Box::new(measure))
     }
 }
 
 impl Collector for ProcessCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let process = (self.0)();
         let mut show = Show(encoder);
-        let read = |counter: &AtomicU64| counter.load(Relaxed);
-        let listener = &self.listener;
-        show.gauge("connections_open", "Connections open", None, read(&listener.connections_open))?;
-        for (name, help, counter) in [
-            ("connections_accepted", "Connections accepted", &listener.connections_accepted_count),
+        show.gauge("connections_open", "Connections open", None, process.connections_open)?;
+        for (name, help, value) in [
+            ("connections_accepted", "Connections accepted", process.connections_accepted),
             (
                 "connections_refused",
                 "Connections turned away because there were too many",
-                &listener.connections_refused_count,
+                process.connections_refused,
             ),
             (
                 "connections_panicked",
                 "Connections ended by a fault of the program",
-                &listener.connections_panicked_count,
+                process.connections_panicked,
             ),
-            ("accept_errors", "Attempts to accept that failed", &listener.accept_errors_count),
+            ("accept_errors", "Attempts to accept that failed", process.accept_errors),
         ] {
-            show.counter(name, help, None, read(counter))?;
+            show.counter(name, help, None, value)?;
         }
         let bytes = Some(&Unit::Bytes);
-        let in_flight = (self.bytes_in_flight)();
-        show.gauge("in_flight", "Request bodies held in memory", bytes, in_flight)?;
-        if let Some(resident) = resident_bytes() {
+        show.gauge("in_flight", "Request bodies held in memory", bytes, process.in_flight_bytes)?;
+        if let Some(resident) = process.memory_resident_bytes {
             show.gauge(
                 "memory_resident",
                 "Memory of the process, mapped files included",
@@ -69,8 +110,8 @@ impl Collector for ProcessCollector {
                 resident,
             )?;
         }
-        let uptime = self.started.elapsed().as_secs_f64();
-        show.gauge_f64("uptime", "Time since the start", Some(&Unit::Seconds), uptime)
+        let uptime_s = process.uptime.as_secs_f64();
+        show.gauge_f64("uptime", "Time since the start", Some(&Unit::Seconds), uptime_s)
     }
 }
 
@@ -139,8 +180,9 @@ mod tests {
         let listener = Arc::new(ListenStats::default());
         listener.connections_open.store(7, Relaxed);
         let mut registry = Registry::with_prefix(crate::metrics::PREFIX);
-        registry.register_collector(Box::new(ProcessCollector::new(listener, || 123)));
-        let text = crate::metrics::text(&[&registry]);
+        let process = Process::new(listener);
+        registry.register_collector(Box::new(ProcessCollector::new(move || process.measure(123))));
+        let text = crate::metrics::text(&registry);
         for line in [
             "marconi_connections_open 7",
             "marconi_connections_accepted_total 0",
