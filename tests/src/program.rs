@@ -50,7 +50,8 @@ pub fn build(targets: &[&str]) -> anyhow::Result<PathBuf> {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--quiet", "--profile", profile])
         // With this package beside it, features are as they are here, and nothing is built twice.
-        .args(["--package", "marconi-server", "--package", "marconi-tests"])
+        .args(["--package", "marconi-server", "--package", "marconi-tools"])
+        .args(["--package", "marconi-tests"])
         .args(targets)
         .arg("--target-dir")
         .arg(folder.parent().context("a profile lies in the target folder")?)

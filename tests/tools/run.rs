@@ -1,25 +1,15 @@
 //! Runs the real program `marconi` to its end, or beside a test. Knows no subcommand.
 
+use crate::programs;
 use marconi_tests::binary::{Signal, wait_for};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-/// The program, built in the profile of this test.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let targets = ["--package", "marconi-tools", "--bin", "marconi"];
-        let folder = marconi_tests::program::build(&targets);
-        folder.unwrap_or_else(|cause| panic!("{cause:#}")).join("marconi")
-    })
-}
-
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
+    let mut command = Command::new(programs().join("marconi"));
     command.args(arguments);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MARCONI_") {

@@ -1,6 +1,7 @@
 //! The program `marconi`: its subcommands, one arm each. Anything in detail is elsewhere.
 
 mod admin_client;
+mod bench;
 mod completions;
 mod log;
 mod man;
@@ -62,6 +63,8 @@ Examples:
         #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// Measure what each durability mode costs here, and what a power cut takes in it.
+    Bench(Box<marconi_bench::Options>),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Man(options) => man::run(options, Cli::command(), &mut output),
         // Ends with the server's own code, which `Ok` hands on.
         Command::Serve { options } => Ok(serve(options)),
+        Command::Bench(options) => bench::run(&options, cli.output.quiet, &mut output),
     };
     output.finish(ended)
 }

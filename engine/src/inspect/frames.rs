@@ -303,20 +303,21 @@ impl Follow {
         }
     }
 
-    /// The segment in which the next frame lies, and where.
+    /// The segment in which the next frame lies, and where. Where nothing lived any more that segment may
+    /// be gone: then it is the one behind.
     fn find(&self) -> Result<Option<(Segment, u64)>> {
-        for (_, segment) in segment_files(&*self.disk, &self.folder, self.engine_id)? {
-            // One that cannot be opened is not there any more, or not the one.
-            let Ok(segment) = segment else { continue };
-            if segment.header.base <= self.next && self.next < segment.lsn_limit() {
-                let position = match segment.header.generation {
-                    0 => self.next.0 - segment.header.base.0 + SEGMENT_HEADER_SIZE,
-                    _ => SEGMENT_HEADER_SIZE,
-                };
-                return Ok(Some((segment, position)));
-            }
-        }
-        Ok(None)
+        let files = segment_files(&*self.disk, &self.folder, self.engine_id)?;
+        // One that cannot be opened is not there any more, or not the one.
+        let mut found: Vec<Segment> = files.filter_map(|(_, segment)| segment.ok()).collect();
+        found.retain(|segment| segment.lsn_limit() > self.next);
+        let first = found.into_iter().min_by_key(|segment| segment.header.base);
+        Ok(first.map(|segment| {
+            let position = match segment.header.generation {
+                0 => self.next.0.saturating_sub(segment.header.base.0) + SEGMENT_HEADER_SIZE,
+                _ => SEGMENT_HEADER_SIZE,
+            };
+            (segment, position)
+        }))
     }
 }
 

@@ -15,13 +15,16 @@ use crate::state::queue::Queue;
 use crate::state::ranges::Walk;
 use crate::upkeep::recover::{self, Look};
 use crate::upkeep::replay::Until;
-use crate::upkeep::salvage::{self, Access, Salvaged};
+use crate::upkeep::salvage::{self, Salvaged};
+use crate::upkeep::survey::Access;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Both states of a comparison are asked at this time behind the checkpoint, or now where that is later:
 /// what time did to one of them it has then done to the other.
 const SETTLED_MS: u64 = 600_000;
+/// Beside a running engine a comparison is tried so often.
+const COMPARES_MAX: usize = 3;
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,20 +157,16 @@ pub fn verify_in(
     let mut compared = false;
     if is_sound && let [older, newer] = look.checkpoints[..] {
         progress.begin("comparing the checkpoints", 0);
-        match compare(&config, env, older, newer) {
-            Ok(differences) => {
-                compared = true;
-                faults.extend(differences);
-            }
-            // Taken away meanwhile.
-            Err(_) if holder.is_some() => {}
-            Err(error) => return Err(error),
-        }
+        let differences = compare_settled(&config, env, older, newer, holder.is_some())?;
+        compared = differences.is_some();
+        faults.extend(differences.into_iter().flatten());
     }
     if holder.is_some() {
         // The end of a log that is being written, and files that are being made.
-        let is_passing =
-            |kind| matches!(kind, FaultKind::TornTail | FaultKind::Leftover | FaultKind::StaleTail);
+        let is_passing = |kind| {
+            use FaultKind::{IndexMissing, Leftover, StaleTail, TornTail};
+            matches!(kind, TornTail | Leftover | StaleTail | IndexMissing)
+        };
         faults.retain(|fault| !is_passing(fault.kind));
     }
     Ok(Verification {
@@ -251,6 +250,35 @@ fn recount(look: &Look, folder: &Path, faults: &mut Vec<Fault>) {
             ));
         }
     }
+}
+
+/// Compares until both replays found the same segments: a running engine may take some away between them.
+/// `None` when it keeps doing so.
+fn compare_settled(
+    config: &Config,
+    env: &Environment,
+    older: CheckpointHeader,
+    newer: CheckpointHeader,
+    is_live: bool,
+) -> Result<Option<Vec<Fault>>> {
+    let names = || {
+        let mut names = env.disk.list(&config.folder.join(LOG_FOLDER)).unwrap_or_default();
+        names.retain(|name| name.ends_with(".seg"));
+        names.sort_unstable();
+        names
+    };
+    for _ in 0..COMPARES_MAX {
+        let before = names();
+        match compare(config, env, older, newer) {
+            Ok(differences) if !is_live || differences.is_empty() || names() == before => {
+                return Ok(Some(differences));
+            }
+            Err(error) if !is_live => return Err(error),
+            // Changed, or taken away meanwhile.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// What a start from the newer checkpoint shows otherwise than a replay from the older one.

@@ -21,6 +21,8 @@ pub(crate) type SegmentKey = (u64, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Lenience {
     pub(crate) faults: Vec<Fault>,
+    /// An engine has the folder open: the log may lead to a segment made since the files were listed.
+    pub(crate) is_live: bool,
     pub(crate) wholes: HashMap<SegmentKey, Whole>,
     /// Segments whose files are not what they were: a bad end of one is no torn tail.
     pub(crate) damaged: HashSet<SegmentKey>,
@@ -38,8 +40,8 @@ pub(crate) fn key(segment: &Segment) -> SegmentKey {
 
 impl Lenience {
     /// One that knows which files are not what they were.
-    pub(crate) fn new(damaged: HashSet<SegmentKey>) -> Lenience {
-        Lenience { damaged, ..Lenience::default() }
+    pub(crate) fn new(damaged: HashSet<SegmentKey>, is_live: bool) -> Lenience {
+        Lenience { damaged, is_live, ..Lenience::default() }
     }
 
     /// The index to use for a segment: the one beside it, if that is right. Called for each segment that is looked into through its index.

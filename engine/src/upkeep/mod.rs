@@ -12,6 +12,7 @@ pub(crate) mod replay;
 pub(crate) mod salvage;
 pub(crate) mod segment_writer;
 pub(crate) mod segments;
+pub(crate) mod survey;
 mod sweep;
 pub(crate) mod whole;
 

@@ -283,7 +283,8 @@ impl Replay {
                 tail.segments.push(segment);
             }
         }
-        if let Some(next) = next {
+        let is_live = self.lenience.as_ref().is_some_and(|lenience| lenience.is_live);
+        if let Some(next) = next.filter(|_| !is_live) {
             self.miss(next, tail.limit)?;
         }
         if is_first && self.checkpoint > 0 {
