@@ -1,5 +1,6 @@
 //! Runs the real program `marconi` to its end, or beside a test. Knows no subcommand.
 
+use crate::programs;
 use marconi_tests::binary::{Signal, wait_for};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
@@ -8,7 +9,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(crate::programs().join("marconi"));
+    let mut command = Command::new(programs().join("marconi"));
     command.args(arguments);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MARCONI_") {
