@@ -3,6 +3,7 @@
 
 use crate::run::{Ran, Running, documents, first_line, marconi, marconi_reading};
 use marconi_engine::{ClientId, Config, Durability, Engine, MessageId, NewMessage, QueueKey};
+use marconi_tests::binary::Binary;
 use serde_json::{Value, json};
 use std::path::Path;
 use tempfile::TempDir;
@@ -380,6 +381,28 @@ fn compaction_gives_back_what_it_said() {
     assert!((freed + SEGMENT_SIZE) * 10 >= said * 9, "{freed} of {said}");
     let state = |export: &str| export.split_once('\n').expect("lines").1.to_owned();
     assert_eq!(state(&marconi(&["log", "export", &folder]).ok()), state(&export));
+}
+
+#[test]
+fn a_server_compacts_when_it_is_asked() {
+    let (place, folder) = filled();
+    let server = Binary::start(place.path(), &[]);
+    let url = format!("http://{}", server.admin);
+    let refused = marconi(&["log", "compact", &folder, "--yes"]);
+    assert_eq!(refused.code, Some(2));
+    let expected = format!("in use by process {}", server.pid());
+    assert!(refused.stderr.contains(&expected), "{refused:?}");
+    let dry = marconi(&["log", "compact", "--server", &url, "--dry-run", "--json"]).document();
+    assert_eq!((&dry["done"], &dry["freed_bytes"]), (&json!(false), &Value::Null));
+    let done = marconi(&["log", "compact", "--server", &url, "--yes", "--json"]).document();
+    assert_eq!((&done["done"], &done["interrupted"]), (&json!(true), &json!(false)));
+    let after = marconi(&["log", "stat", &folder, "--json"]).document();
+    assert_eq!(after["messages_waiting"], POSTED - DELETED + 3);
+    assert_eq!(after["in_use_by"], server.pid().to_string());
+    assert_eq!(after["reclaimable_bytes"], 0, "{after}");
+    server.stop();
+    let refused = marconi(&["log", "compact", "--server", &url, "--yes"]).refused();
+    assert!(refused.contains(&url), "{refused}");
 }
 
 #[test]

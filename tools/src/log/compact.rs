@@ -1,6 +1,8 @@
-//! `marconi log compact`: gives disk space of a folder back, says before what it will gain and after
-//! what it did, and can be interrupted. Knows how it is asked for, not how it is done.
+//! `marconi log compact`: gives disk space back, of a folder or by way of its server; says before what
+//! it will gain and after what it did, and can be interrupted. Knows how it is asked for, not how it is
+//! done.
 
+use super::compact_server;
 use super::folder::Folder;
 use super::stat::process;
 use crate::output::{Output, Tone, Unit, duration, size};
@@ -10,6 +12,7 @@ use marconi_engine::inspect::Summary;
 use marconi_engine::{Config, Engine, EngineMetrics};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,21 +22,26 @@ const EXAMPLES: &str = "\
 Examples:
   marconi log compact data --dry-run
   marconi log compact data --yes
+  marconi log compact --server http://127.0.0.1:8889
 
 Can be interrupted at any moment; what was given back by then stays given back.
 Ends with code 130 when it was interrupted.";
 
 /// Pause between two looks at how far it is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// What a shell expects of a program that was interrupted.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Of what.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    #[command(flatten)]
-    folder: Folder,
+    /// The data folder, which no server has open.
+    #[arg(value_name = "DIR", required_unless_present = "server")]
+    folder: Option<PathBuf>,
+    /// Ask the server whose admin API is here, instead of opening a folder.
+    #[arg(long, value_name = "URL", conflicts_with = "folder")]
+    server: Option<String>,
     /// Say what it would gain. Changes nothing.
     #[arg(long)]
     dry_run: bool,
@@ -43,7 +51,22 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, output: &mut Output) -> anyhow::Result<ExitCode> {
-    let folder = &options.folder;
+    let how = How { dry_run: options.dry_run, yes: options.yes };
+    match (&options.server, &options.folder) {
+        (Some(url), _) => compact_server::run(url, how, output),
+        (None, Some(path)) => offline(&Folder { path: path.clone() }, how, output),
+        (None, None) => bail!("name a data folder, or the server to ask: --server URL"),
+    }
+}
+
+/// How it is to be gone about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) dry_run: bool,
+    pub(super) yes: bool,
+}
+
+fn offline(folder: &Folder, options: How, output: &mut Output) -> anyhow::Result<ExitCode> {
     let before = folder.view()?.summary().map_err(|error| folder.explain(error))?;
     if !output.json {
         expect(&before, output)?;
@@ -85,7 +108,7 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> anyhow::Result<Exit
 }
 
 /// Asks whoever sits at the terminal.
-fn agreed(output: &Output) -> anyhow::Result<bool> {
+pub(super) fn agreed(output: &Output) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || output.json {
         bail!("nobody is there to be asked: say --yes, or --dry-run to change nothing");
     }

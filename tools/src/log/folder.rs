@@ -21,14 +21,17 @@ impl Folder {
     /// command begins to read, so that the server does not feel it.
     pub(crate) fn step_back(&self) {
         const NICENESS: i32 = 19;
-        let lock = self.path.join(LOCK_FILE);
-        // Where that cannot be told, somebody might.
-        let is_free = matches!(Environment::system().disk.lock_holder(&lock), Ok(None));
-        if !is_free {
+        if !self.is_free() {
             // A system that refuses costs the server speed and nothing else. Threads started later
             // inherit it; on Linux the priority of reads and writes follows.
             let _ = rustix::process::setpriority_process(None, NICENESS);
         }
+    }
+
+    /// Whether nobody has the folder open. Where that cannot be told, somebody might.
+    fn is_free(&self) -> bool {
+        let lock = self.path.join(LOCK_FILE);
+        matches!(Environment::system().disk.lock_holder(&lock), Ok(None))
     }
 
     /// The state as a server would see it.
@@ -39,6 +42,11 @@ impl Folder {
     /// What is wrong, with the command that helps.
     pub(crate) fn explain(&self, error: Error) -> anyhow::Error {
         match error {
+            // What a server rewrites while it is read looks like damage.
+            Error::Damaged { .. } if !self.is_free() => anyhow::anyhow!(
+                "{error}. A server works on the folder, which may be why: try again. \
+                 Then: marconi log verify {self}"
+            ),
             Error::Damaged { .. } => anyhow::anyhow!("{error}. Next: marconi log verify {self}"),
             error => error.into(),
         }

@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> anyhow::Result<Exit
         })?;
     } else {
         output.line(format_args!(
-            "{} of {} in {folder}; to serve it: marconi-server --folder {folder}",
+            "{} of {} in {folder}; to serve it: marconi serve --folder {folder}",
             counted(built.messages, "message"),
             counted(built.queues, "queue")
         ))?;

@@ -4,6 +4,7 @@
 mod body;
 mod claims;
 mod compact;
+mod compact_server;
 mod export;
 mod files;
 mod findings;
