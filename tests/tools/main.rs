@@ -5,6 +5,8 @@
 //! one is 10000 and 50.
 
 mod cli;
+mod log;
+mod run;
 mod work;
 
 use marconi_tests::binary::wait_for;

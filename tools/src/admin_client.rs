@@ -62,7 +62,6 @@ impl AdminClient {
     ///
     /// # Errors
     /// As [`AdminClient::get`], but for the time.
-    #[allow(dead_code, reason = "`log compact --server` asks for it")]
     pub(crate) async fn post(&self, path: &str) -> anyhow::Result<Value> {
         self.ask(Method::POST, path).await
     }

@@ -2,12 +2,16 @@
 
 mod admin_client;
 mod bench;
+mod completions;
 mod log;
+mod man;
 mod output;
 mod remote;
+#[cfg(test)]
+mod tests;
 mod top;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use output::{Output, OutputOptions};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,8 +44,20 @@ enum Command {
     Work(remote::WorkOptions),
     /// A running server at a glance.
     Top(top::Options),
+    /// Print what a shell needs to complete commands and options.
+    Completions(completions::Options),
+    /// Write a page of the manual for each command.
+    #[command(hide = true)]
+    Man(man::Options),
     /// Run the server: the very program `marconi-server`, with its options.
-    #[command(disable_help_flag = true, disable_version_flag = true)]
+    #[command(
+        disable_help_flag = true,
+        disable_version_flag = true,
+        after_help = "\
+Examples:
+  marconi serve --folder data
+  marconi serve --config /etc/marconi.toml --listen 0.0.0.0:8888"
+    )]
     Serve {
         /// Options of the server; `marconi serve --help` lists them.
         #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
@@ -61,6 +77,8 @@ fn main() -> ExitCode {
         Command::Claim(command) => remote::claim(command, &mut output),
         Command::Work(options) => remote::work(options, &mut output),
         Command::Top(options) => top::run(options, &mut output),
+        Command::Completions(options) => completions::run(options, Cli::command(), &mut output),
+        Command::Man(options) => man::run(options, Cli::command(), &mut output),
         // Ends with the server's own code, which `Ok` hands on.
         Command::Serve { options } => Ok(serve(options)),
         Command::Bench(options) => bench::run(&options, cli.output.quiet, &mut output),

@@ -8,17 +8,20 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
+/// Where help lists the options that every command takes.
+const HEADING: &str = "Output";
+
 /// The options that every command takes.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct OutputOptions {
     /// Print JSON for programs instead of text: one document, or one a line where a command lists.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub(crate) json: bool,
     /// When to use colour. NO_COLOR in the environment counts as `never`.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, help_heading = HEADING)]
     pub(crate) color: ColorChoice,
     /// Show no progress.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = HEADING)]
     pub(crate) quiet: bool,
 }
 
@@ -67,6 +70,14 @@ impl Output {
             quiet: options.quiet,
             out: BufWriter::new(Box::new(io::stdout())),
         }
+    }
+
+    /// Text without colour, or JSON, that a test can look at.
+    #[cfg(test)]
+    pub(crate) fn captured(json: bool) -> (Output, Captured) {
+        let captured = Captured::default();
+        let out = BufWriter::new(Box::new(captured.clone()) as Box<dyn Write + Send>);
+        (Output { json, colour: false, quiet: true, out }, captured)
     }
 
     /// A line of text.
@@ -137,6 +148,29 @@ impl Output {
     }
 }
 
+/// What was said to an [`Output::captured`] and flushed.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("no other test has it").clone()).expect("text")
+    }
+}
+
+#[cfg(test)]
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no other test has it").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
@@ -194,6 +228,11 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// How many of something: `1 claim`, `2 claims`. For nouns that take an `s`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A moment as RFC 3339, in UTC, with milliseconds.
 pub(crate) fn moment(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
@@ -221,6 +260,10 @@ mod tests {
             ["0 s", "999 ms", "59 s", "2 min 5 s", "3 h 20 min", "5 d 1 h"]
         );
         assert_eq!([7, 1234, 1_234_567].map(count), ["7", "1\u{a0}234", "1\u{a0}234\u{a0}567"]);
+        assert_eq!(
+            [0, 1, 2].map(|number| counted(number, "claim")),
+            ["0 claims", "1 claim", "2 claims"]
+        );
         assert_eq!(moment(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
         assert_eq!(bar(0.5, 4), "██░░");
     }
