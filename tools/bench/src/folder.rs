@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// A folder of results being written.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     lines: File,
 }
 
@@ -18,7 +18,7 @@ impl Folder {
     ///
     /// # Errors
     /// When it holds results already, or cannot be made.
-    pub fn create(path: &Path) -> anyhow::Result<Folder> {
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Folder> {
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
         let file = path.join(crate::results::FILE_NAME);
         let lines = File::create_new(&file).with_context(|| {
@@ -31,7 +31,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the disk refuses it.
-    pub fn add(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
+    pub(crate) fn add(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
         self.lines.write_all(&text).context("cannot write results")
@@ -42,7 +42,7 @@ impl Folder {
 ///
 /// # Errors
 /// When the disk refuses it.
-pub fn put(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+pub(crate) fn put(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let path = folder.join(name);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
@@ -52,7 +52,7 @@ pub fn put(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it is not there, or not text; the error names it.
-pub fn read_text(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -60,12 +60,12 @@ pub fn read_text(path: &Path) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn create(path: &Path) -> anyhow::Result<File> {
+pub(crate) fn create(path: &Path) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// The last lines of a file, for an error; empty where there is none.
-pub fn tail(path: &Path, count: usize) -> String {
+pub(crate) fn tail(path: &Path, count: usize) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")

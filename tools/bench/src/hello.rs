@@ -12,13 +12,13 @@ use std::io::{Read, Write};
 use tokio::net::TcpListener;
 
 /// The hidden command that runs it.
-pub const COMMAND: &str = "hello-server";
+pub(crate) const COMMAND: &str = "hello-server";
 
 /// Serves on a free port of the loopback, told in a line on `out`, until standard input ends.
 ///
 /// # Errors
 /// When there is no port or no thread.
-pub fn serve(out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn serve(out: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     writeln!(out, "serves http://{}", listener.local_addr()?)?;

@@ -7,36 +7,36 @@ use tokio::net::TcpStream;
 
 /// What the head of an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub(crate) struct Head {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Bytes of the head, its empty line included.
-    pub head_size: usize,
+    pub(crate) head_size: usize,
     /// Bytes of the body.
-    pub body_size: usize,
+    pub(crate) body_size: usize,
     /// Whether the server closes the connection behind it.
-    pub closes: bool,
+    pub(crate) closes: bool,
 }
 
 /// An answer. Its bytes lie in the connection's buffer until the next request.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The head as it came.
-    pub head: &'a [u8],
+    pub(crate) head: &'a [u8],
     /// The body.
-    pub body: &'a [u8],
+    pub(crate) body: &'a [u8],
 }
 
 impl Answer<'_> {
     /// The value of a header; `name` in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         lines(self.head).skip(1).find_map(|line| value(line, name))
     }
 
     /// The answer in a line, for people.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let text = String::from_utf8_lossy(self.body);
         let short: String = text.chars().take(200).collect();
         format!("status {} {short}", self.status)
@@ -61,7 +61,7 @@ const HEAD_SIZE_MAX: usize = 64 << 10;
 ///
 /// # Errors
 /// When this is no answer of HTTP/1.1, or one whose end cannot be told from its length.
-pub fn parse_head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
+pub(crate) fn parse_head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         if bytes.len() > HEAD_SIZE_MAX {
             bail!("the head of an answer is longer than {HEAD_SIZE_MAX} bytes");
@@ -93,7 +93,7 @@ pub fn parse_head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
 
 /// A connection that is kept.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -103,7 +103,7 @@ impl Connection {
     ///
     /// # Errors
     /// When nobody listens there.
-    pub async fn open(address: &str) -> anyhow::Result<Connection> {
+    pub(crate) async fn open(address: &str) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("cannot connect to {address}"))?;
@@ -115,7 +115,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection breaks, or the answer cannot be read.
-    pub async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
         self.stream.write_all(request).await.context("cannot send a request")?;
         self.buffer.clear();
         let head = loop {

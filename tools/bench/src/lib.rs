@@ -19,7 +19,7 @@ mod options;
 mod plan;
 mod progress;
 mod report;
-pub mod results;
+mod results;
 mod scenario;
 mod schedule;
 mod server;
@@ -29,6 +29,7 @@ mod workload;
 
 pub use measure::Surroundings;
 pub use options::{Command, CompareOptions, Options, RunOptions};
+pub use workload::Workload;
 
 use std::io::Write;
 

@@ -18,7 +18,7 @@ const SEQUENTIAL_MAX: u64 = 512 << 20;
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn sync_rate(folder: &Path, time: Duration) -> anyhow::Result<f64> {
+pub(crate) fn sync_rate(folder: &Path, time: Duration) -> anyhow::Result<f64> {
     let path = folder.join("limit-syncs");
     let mut file = File::create(&path).context("cannot measure the disk")?;
     // In pieces of one block: a page cache of large pages would write large pages back.
@@ -42,7 +42,7 @@ pub fn sync_rate(folder: &Path, time: Duration) -> anyhow::Result<f64> {
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn write_rate(folder: &Path, time: Duration) -> anyhow::Result<f64> {
+pub(crate) fn write_rate(folder: &Path, time: Duration) -> anyhow::Result<f64> {
     let path = folder.join("limit-writes");
     let mut file = File::create(&path).context("cannot measure the disk")?;
     let block: Vec<u8> =

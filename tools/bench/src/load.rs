@@ -22,46 +22,44 @@ use worker::Worker;
 
 /// How long, how many, how fast.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Connections, each with one request in flight.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Operations a second; `None` for as fast as they are answered.
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// What is not measured at the beginning.
-    pub warm_up: Duration,
+    pub(crate) warm_up: Duration,
     /// What is measured.
-    pub measured: Duration,
+    pub(crate) measured: Duration,
     /// The process whose CPU is counted beside the client's.
-    pub server_pid: Option<u32>,
+    pub(crate) server_pid: Option<u32>,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// The measured time, in seconds.
-    pub measured_s: f64,
+    pub(crate) measured_s: f64,
     /// What the script counts.
-    pub units: u64,
+    pub(crate) units: u64,
     /// Requests answered as they should be.
-    pub requests: u64,
-    /// Open loop: operations finished of those due in the measured time.
-    pub operations: u64,
+    pub(crate) requests: u64,
     /// Of requests; in an open loop of operations, from when they were due.
-    pub latency_us: Percentiles,
+    pub(crate) latency_us: Percentiles,
     /// Of requests, by kind.
-    pub latency_us_by_request: BTreeMap<String, Percentiles>,
+    pub(crate) latency_us_by_request: BTreeMap<String, Percentiles>,
     /// Other answers, and broken connections.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// The first of them.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// CPU of this thread, in cores.
-    pub client_cpu: f64,
+    pub(crate) client_cpu: f64,
     /// CPU of the server, in cores.
-    pub server_cpu: Option<f64>,
+    pub(crate) server_cpu: Option<f64>,
     /// Whether messages ran out.
-    pub dry: bool,
+    pub(crate) dry: bool,
     /// Open loop: 99th percentile of how late an operation began while a connection was free.
-    pub sent_late_us: Option<f64>,
+    pub(crate) sent_late_us: Option<f64>,
 }
 
 /// How long the last answers may take when the time is over.
@@ -81,7 +79,7 @@ struct Line {
 ///
 /// # Errors
 /// When a connection cannot be made, or the server does not answer any more.
-pub async fn run(site: &Site, script: Rc<Script>, pace: Pace) -> anyhow::Result<Figures> {
+pub(crate) async fn run(site: &Site, script: Rc<Script>, pace: Pace) -> anyhow::Result<Figures> {
     let mut workers = Vec::with_capacity(pace.connections);
     for number in 0..pace.connections {
         workers.push(Worker::new(site.clone(), script.clone(), number).await?);

@@ -40,7 +40,7 @@ struct Series {
 ///
 /// # Errors
 /// When an engine does not do its work; never because messages were lost.
-pub fn measure(
+pub(crate) fn measure(
     modes: &[Durability],
     time: Duration,
     seed: u64,

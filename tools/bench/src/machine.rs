@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The machine, with the file system under `folder`.
-pub fn describe(folder: &Path) -> Machine {
+pub(crate) fn describe(folder: &Path) -> Machine {
     let cpu = line_of("/proc/cpuinfo", "model name").or_else(|| line_of("/proc/cpuinfo", "Model"));
     let memory = line_of("/proc/meminfo", "MemTotal")
         .and_then(|text| text.trim_end_matches(" kB").trim().parse::<u64>().ok());
@@ -52,24 +52,24 @@ fn mount_of(mounts: &str, folder: &Path) -> Option<String> {
 }
 
 /// Whether what lies in `folder` is lost in a power cut whatever is synced: it is in memory.
-pub fn is_in_memory(folder: &Path) -> bool {
+pub(crate) fn is_in_memory(folder: &Path) -> bool {
     file_system(folder).is_some_and(|text| text.starts_with("tmpfs") || text.starts_with("ramfs"))
 }
 
 /// Bytes that can still be written where `folder` lies.
-pub fn free_bytes(folder: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(folder).ok()?;
     Some(found.f_bavail * found.f_frsize)
 }
 
 /// CPU time that this thread has used.
-pub fn thread_cpu() -> Duration {
+pub(crate) fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// CPU time that a process has used, to a hundredth of a second.
-pub fn process_cpu(pid: u32) -> Option<Duration> {
+pub(crate) fn process_cpu(pid: u32) -> Option<Duration> {
     cpu_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -83,7 +83,7 @@ fn cpu_of(stat: &str) -> Option<Duration> {
 }
 
 /// Memory that a process has to itself, in bytes: without what it maps of files.
-pub fn process_memory(pid: u32) -> Option<u64> {
+pub(crate) fn process_memory(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)

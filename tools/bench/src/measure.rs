@@ -34,14 +34,17 @@ const QUEUE: &str = "marconi-bench";
 /// Messages that a queue is filled with, at the most.
 const FILL_MAX: f64 = 300_000.0;
 /// The mode of a server that speaks of none.
-const NO_MODE: &str = "server";
+pub(crate) const NO_MODE: &str = "server";
 
 /// Measures, and leaves `results.jsonl` in the folder that it returns.
 ///
 /// # Errors
 /// When what is to be measured does not work, or the run was stopped. What was measured until then
 /// is in the folder.
-pub fn run(options: &RunOptions, around: &Surroundings) -> anyhow::Result<(Results, PathBuf)> {
+pub(crate) fn run(
+    options: &RunOptions,
+    around: &Surroundings,
+) -> anyhow::Result<(Results, PathBuf)> {
     options.check()?;
     let out = out_folder(options);
     let mut folder = Folder::create(&out)?;
@@ -130,7 +133,7 @@ pub(crate) fn server_program(
 }
 
 /// The modes to measure, and those among the ones asked for that the server takes.
-async fn modes(site: &Site, asked: &[String]) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn modes(site: &Site, asked: &[String]) -> anyhow::Result<Vec<String>> {
     let all = MODES.map(str::to_owned);
     let asked = if asked.is_empty() { &all[..] } else { asked };
     let mut connection = site.connect().await?;
@@ -327,7 +330,7 @@ impl Run<'_> {
             other => other.prefill() as f64,
         };
         if fill > 0.0 {
-            site.fill(|_| queue.clone(), fill as usize, key.size_bytes, 4).await?;
+            site.fill(usize::MAX, |_| queue.clone(), fill as usize, key.size_bytes, 4).await?;
         }
         let rate = match key.open {
             false => None,
@@ -364,7 +367,7 @@ impl Run<'_> {
         let needed = known * time * 1.3 + 20.0 * key.connections as f64;
         let too_few = self.filled.iter().filter(|(of, _, enough)| of == key && !enough);
         let more = too_few.map(|(_, count, _)| count * 1.6).fold(0.0, f64::max);
-        needed.max(more).max(500.0).min(FILL_MAX)
+        needed.max(more).clamp(500.0, FILL_MAX)
     }
 
     /// On the simulated disk, on threads of its own.

@@ -5,28 +5,28 @@ use std::time::Duration;
 
 /// What to measure.
 #[derive(Debug, Clone)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// Durability modes.
-    pub modes: Vec<String>,
+    pub(crate) modes: Vec<String>,
     /// Counts of connections.
-    pub connections: Vec<usize>,
+    pub(crate) connections: Vec<usize>,
     /// Workloads.
-    pub workloads: Vec<Workload>,
+    pub(crate) workloads: Vec<Workload>,
     /// Sizes of bodies; the first of them is the one of every cell.
-    pub sizes: Vec<usize>,
+    pub(crate) sizes: Vec<usize>,
     /// Every size with every workload and count of connections, not with posts alone.
-    pub full: bool,
+    pub(crate) full: bool,
     /// Repetitions of everything.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// The time that all of it may take.
-    pub budget: Duration,
+    pub(crate) budget: Duration,
     /// Whether a server of ours is measured: then the bare server and the power cuts are, too.
-    pub own: bool,
+    pub(crate) own: bool,
 }
 
 /// One thing to measure in a round.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Task {
+pub(crate) enum Task {
     /// The disk.
     Disk,
     /// The bare server.
@@ -51,19 +51,19 @@ pub enum Task {
 
 /// The plan of a run.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// What one round does, in its first order.
     groups: Vec<Vec<Task>>,
     /// Rounds.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// The part of a cell that is not measured.
-    pub warm_up: Duration,
+    pub(crate) warm_up: Duration,
     /// The part that is.
-    pub measured: Duration,
+    pub(crate) measured: Duration,
     /// What the power cuts may take.
-    pub loss: Duration,
+    pub(crate) loss: Duration,
     /// The time of it all, as far as it can be told.
-    pub estimate: Duration,
+    pub(crate) estimate: Duration,
 }
 
 /// Connections at which latency is measured at a fixed rate, where they are measured at all.
@@ -71,9 +71,9 @@ const OPEN_CONNECTIONS: [usize; 2] = [16, 64];
 /// Connections at which sizes are compared.
 const SIZE_CONNECTIONS: usize = 16;
 /// The share of a mode's own rate at which its latency is measured.
-pub const OPEN_SHARE: f64 = 0.7;
+pub(crate) const OPEN_SHARE: f64 = 0.7;
 /// An open cell is measured so many times longer: it needs the rare ones.
-pub const OPEN_FACTOR: u32 = 2;
+pub(crate) const OPEN_FACTOR: u32 = 2;
 /// What making, filling and removing a queue costs, in cells.
 const FILL_COST: f64 = 0.45;
 const QUEUE_COST: f64 = 0.06;
@@ -85,7 +85,7 @@ const LOSS_MAX: Duration = Duration::from_secs(90);
 
 impl Plan {
     /// Plans so that all of it takes about the budget.
-    pub fn new(choice: &Choice) -> Plan {
+    pub(crate) fn new(choice: &Choice) -> Plan {
         let groups = groups(choice);
         let loss = match choice.own {
             true => choice.budget.mul_f64(LOSS_SHARE).min(LOSS_MAX),
@@ -109,7 +109,7 @@ impl Plan {
 
     /// What a round (from 1) does, in order. Modes of one cell follow each other, and another one
     /// begins each round.
-    pub fn round(&self, round: usize) -> Vec<Task> {
+    pub(crate) fn round(&self, round: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         for group in &self.groups {
             let shift = (round - 1) % group.len().max(1);
@@ -119,7 +119,7 @@ impl Plan {
     }
 
     /// Cells in all rounds.
-    pub fn task_count(&self) -> usize {
+    pub(crate) fn task_count(&self) -> usize {
         self.groups.iter().map(Vec::len).sum::<usize>() * self.rounds
     }
 }

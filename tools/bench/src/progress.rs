@@ -6,14 +6,14 @@ use std::time::Duration;
 
 /// How far it is.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     lines: bool,
 }
 
 impl Progress {
     /// Says how long it will take, and what will mislead.
-    pub fn start(quiet: bool, time: Duration, steps: usize, notes: &[String]) -> Progress {
+    pub(crate) fn start(quiet: bool, time: Duration, steps: usize, notes: &[String]) -> Progress {
         let is_terminal = stderr().is_terminal();
         let progress = Progress {
             bar: ProgressBar::with_draw_target(
@@ -36,14 +36,14 @@ impl Progress {
     }
 
     /// A round begins.
-    pub fn round(&self, round: usize, rounds: usize) {
+    pub(crate) fn round(&self, round: usize, rounds: usize) {
         if self.lines {
             say(&format!("round {round} of {rounds}"));
         }
     }
 
     /// A step begins.
-    pub fn step(&self, what: &str) {
+    pub(crate) fn step(&self, what: &str) {
         self.bar.inc(1);
         self.bar.set_message(what.to_owned());
         if self.lines && what == "power cuts" {
@@ -52,7 +52,7 @@ impl Progress {
     }
 
     /// It is done.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The version of the schema.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// The file with the lines, in a folder of results.
-pub const FILE_NAME: &str = "results.jsonl";
+pub(crate) const FILE_NAME: &str = "results.jsonl";
 /// Every mode, from the quickest to the safest.
-pub const MODES: [&str; 5] = ["memory", "os", "interval", "group", "each"];
+pub(crate) const MODES: [&str; 5] = ["memory", "os", "interval", "group", "each"];
 
 /// A line of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Line {
+pub(crate) enum Line {
     /// The first one: where and how it was measured.
     Header(Header),
     /// What the machine can do.
@@ -30,160 +30,160 @@ pub enum Line {
 
 /// Where and how it was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Header {
+pub(crate) struct Header {
     /// [`FORMAT`].
-    pub format: u32,
+    pub(crate) format: u32,
     /// Name and version of the program.
-    pub program: String,
+    pub(crate) program: String,
     /// The commit it was built from, or `unknown`.
-    pub commit: String,
+    pub(crate) commit: String,
     /// The command line.
-    pub command: String,
+    pub(crate) command: String,
     /// When it began, RFC 3339.
-    pub started: String,
+    pub(crate) started: String,
     /// What was measured: `own server`, or its URL.
-    pub target: String,
+    pub(crate) target: String,
     /// The time it was to take, in seconds.
-    pub budget_s: f64,
+    pub(crate) budget_s: f64,
     /// Repetitions of each cell.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// Of these, the unmeasured beginning of a cell and its measured part, in seconds.
-    pub warm_up_s: f64,
+    pub(crate) warm_up_s: f64,
     /// See `warm_up_s`.
-    pub measured_s: f64,
+    pub(crate) measured_s: f64,
     /// The machine.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// What was chosen that no cell tells, for people.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// The machine that client and server ran on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Its processor.
-    pub cpu: String,
+    pub(crate) cpu: String,
     /// Cores that this process may use.
-    pub cores: usize,
+    pub(crate) cores: usize,
     /// Its memory, in bytes.
-    pub memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
     /// Name and version of its kernel.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// The file system of the data folder, and its device.
-    pub file_system: String,
+    pub(crate) file_system: String,
 }
 
 /// What the machine can do, measured beside the cells.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// `fdatasync`, `sequential-write` or `hello`.
-    pub what: String,
+    pub(crate) what: String,
     /// The connections that `hello` was asked over; 0 for others.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// The repetition, from 1.
-    pub round: usize,
+    pub(crate) round: usize,
     /// Syncs a second, MiB a second, or requests a second.
-    pub value: f64,
+    pub(crate) value: f64,
     /// CPU of the client, in cores; 0 where there was none.
-    pub client_cpu: f64,
+    pub(crate) client_cpu: f64,
 }
 
 /// Which cell.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct CellKey {
+pub(crate) struct CellKey {
     /// `post`, `post-batch`, `claim-delete`, `mixed`, `list`, or the name of a scenario.
-    pub workload: String,
+    pub(crate) workload: String,
     /// Whether requests come at a fixed rate, or as fast as they are answered.
-    pub open: bool,
+    pub(crate) open: bool,
     /// The size of a message's body, in bytes.
-    pub size_bytes: usize,
+    pub(crate) size_bytes: usize,
     /// Connections, each with one request in flight.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// The durability mode; `server` where the server speaks of none.
-    pub mode: String,
+    pub(crate) mode: String,
 }
 
 /// One cell, one repetition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// Which cell.
     #[serde(flatten)]
-    pub key: CellKey,
+    pub(crate) key: CellKey,
     /// The repetition, from 1.
-    pub round: usize,
+    pub(crate) round: usize,
     /// What `rate` counts: `messages` posted or worked off, or `pages`.
-    pub unit: String,
+    pub(crate) unit: String,
     /// How many a second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Requests a second.
-    pub requests_per_s: f64,
+    pub(crate) requests_per_s: f64,
     /// Open loop: operations that came a second.
-    pub offered_per_s: Option<f64>,
+    pub(crate) offered_per_s: Option<f64>,
     /// The measured time, in seconds.
-    pub measured_s: f64,
+    pub(crate) measured_s: f64,
     /// Of each request; in an open loop of each operation, from when it was due.
-    pub latency_us: Percentiles,
+    pub(crate) latency_us: Percentiles,
     /// Answers that were not what was asked for, and broken connections.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// The first of them.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// CPU of the client, in cores. It has one thread: at 1 it is the client that is measured.
-    pub client_cpu: f64,
+    pub(crate) client_cpu: f64,
     /// CPU of the server, in cores, where it is ours.
-    pub server_cpu: Option<f64>,
+    pub(crate) server_cpu: Option<f64>,
     /// Whether the messages ran out before the time.
-    pub dry: bool,
+    pub(crate) dry: bool,
     /// Open loop: how late requests were sent while a connection was free, 99th percentile.
-    pub sent_late_us: Option<f64>,
+    pub(crate) sent_late_us: Option<f64>,
     /// What only scenarios measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scenario: Option<ScenarioFigures>,
+    pub(crate) scenario: Option<ScenarioFigures>,
 }
 
 /// What only scenarios measure.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ScenarioFigures {
+pub(crate) struct ScenarioFigures {
     /// Queues made a second.
-    pub queues_per_s: Option<f64>,
+    pub(crate) queues_per_s: Option<f64>,
     /// Messages stored a second before the load began.
-    pub prefill_per_s: Option<f64>,
+    pub(crate) prefill_per_s: Option<f64>,
     /// Memory of the server before queues and messages, in bytes.
-    pub memory_empty_bytes: Option<u64>,
+    pub(crate) memory_empty_bytes: Option<u64>,
     /// The same after them.
-    pub memory_filled_bytes: Option<u64>,
+    pub(crate) memory_filled_bytes: Option<u64>,
     /// From the start of the program to its first answer, after it was killed with all of them.
-    pub restart_s: Option<f64>,
+    pub(crate) restart_s: Option<f64>,
     /// Latency by kind of request.
-    pub latency_us_by_request: BTreeMap<String, Percentiles>,
+    pub(crate) latency_us_by_request: BTreeMap<String, Percentiles>,
 }
 
 /// Latencies, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Percentiles {
+pub(crate) struct Percentiles {
     /// Half were no slower.
-    pub p50: f64,
+    pub(crate) p50: f64,
     /// 75 of 100.
-    pub p75: f64,
+    pub(crate) p75: f64,
     /// 90 of 100.
-    pub p90: f64,
+    pub(crate) p90: f64,
     /// 95 of 100.
-    pub p95: f64,
+    pub(crate) p95: f64,
     /// 99 of 100.
-    pub p99: f64,
+    pub(crate) p99: f64,
     /// 995 of 1,000.
-    pub p995: f64,
+    pub(crate) p995: f64,
     /// 999 of 1,000.
-    pub p999: f64,
+    pub(crate) p999: f64,
     /// 9,999 of 10,000.
-    pub p9999: f64,
+    pub(crate) p9999: f64,
     /// The slowest.
-    pub max: f64,
+    pub(crate) max: f64,
     /// How many there were.
-    pub count: u64,
+    pub(crate) count: u64,
 }
 
 impl Percentiles {
     /// Reads them off a histogram of nanoseconds.
-    pub fn of(histogram: &hdrhistogram::Histogram<u64>) -> Percentiles {
+    pub(crate) fn of(histogram: &hdrhistogram::Histogram<u64>) -> Percentiles {
         let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1000.0;
         Percentiles {
             p50: at(0.5),
@@ -201,7 +201,7 @@ impl Percentiles {
 
     /// Each with the share of requests that were slower; those that so few requests cannot tell are
     /// left out.
-    pub fn points(&self) -> Vec<(f64, f64)> {
+    pub(crate) fn points(&self) -> Vec<(f64, f64)> {
         let all = [
             (0.5, self.p50),
             (0.25, self.p75),
@@ -218,50 +218,50 @@ impl Percentiles {
 
 /// What one cut of the power, or one crash of the process, took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Loss {
+pub(crate) struct Loss {
     /// The durability mode.
-    pub mode: String,
+    pub(crate) mode: String,
     /// `power-cut` or `process-crash`.
-    pub event: String,
+    pub(crate) event: String,
     /// What became of unsynced writes: `all` lost, `some`, `torn`, `reordered`; `none` for a crash.
-    pub writes: String,
+    pub(crate) writes: String,
     /// Which cut, from 1.
-    pub cut: usize,
+    pub(crate) cut: usize,
     /// Messages acknowledged a second before it.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// The size of a body, in bytes.
-    pub size_bytes: usize,
+    pub(crate) size_bytes: usize,
     /// How long it went well, in milliseconds.
-    pub ran_ms: f64,
+    pub(crate) ran_ms: f64,
     /// Messages acknowledged.
-    pub acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// Those of them that were gone.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// How long before the cut the oldest of those had been acknowledged, in milliseconds.
-    pub lost_ms: f64,
+    pub(crate) lost_ms: f64,
 }
 
 /// A whole file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Results {
+pub(crate) struct Results {
     /// Its first line.
-    pub header: Header,
+    pub(crate) header: Header,
     /// Limits of the machine.
-    pub limits: Vec<Limit>,
+    pub(crate) limits: Vec<Limit>,
     /// All repetitions of all cells.
-    pub cells: Vec<Cell>,
+    pub(crate) cells: Vec<Cell>,
     /// All cuts and crashes.
-    pub losses: Vec<Loss>,
+    pub(crate) losses: Vec<Loss>,
 }
 
 impl Results {
     /// Nothing but a header.
-    pub fn new(header: Header) -> Results {
+    pub(crate) fn new(header: Header) -> Results {
         Results { header, limits: Vec::new(), cells: Vec::new(), losses: Vec::new() }
     }
 
     /// Takes one more line.
-    pub fn push(&mut self, line: Line) {
+    pub(crate) fn push(&mut self, line: Line) {
         match line {
             Line::Header(header) => self.header = header,
             Line::Limit(limit) => self.limits.push(limit),
@@ -274,7 +274,7 @@ impl Results {
     ///
     /// # Errors
     /// When a line is not of this schema; the error names it.
-    pub fn parse(text: &str) -> anyhow::Result<Results> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Results> {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let read = |(number, line): (usize, &str)| {
             serde_json::from_str::<Line>(line).with_context(|| format!("line {}", number + 1))
@@ -297,14 +297,14 @@ impl Results {
     ///
     /// # Errors
     /// When it is not there or not of this schema.
-    pub fn read(path: &Path) -> anyhow::Result<Results> {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Results> {
         let file = if path.is_dir() { path.join(FILE_NAME) } else { path.to_path_buf() };
         let text = crate::folder::read_text(&file)?;
         Results::parse(&text).with_context(|| format!("cannot read {}", file.display()))
     }
 
     /// The repetitions of each cell, by cell.
-    pub fn by_cell(&self) -> BTreeMap<&CellKey, Vec<&Cell>> {
+    pub(crate) fn by_cell(&self) -> BTreeMap<&CellKey, Vec<&Cell>> {
         let mut cells: BTreeMap<&CellKey, Vec<&Cell>> = BTreeMap::new();
         for cell in &self.cells {
             cells.entry(&cell.key).or_default().push(cell);
@@ -313,24 +313,24 @@ impl Results {
     }
 
     /// The repetitions of one cell.
-    pub fn repetitions<'a>(&'a self, key: &'a CellKey) -> impl Iterator<Item = &'a Cell> {
+    pub(crate) fn repetitions<'a>(&'a self, key: &'a CellKey) -> impl Iterator<Item = &'a Cell> {
         self.cells.iter().filter(move |cell| cell.key == *key)
     }
 
     /// The rates of one cell; `None` where it was not measured.
-    pub fn rate(&self, key: &CellKey) -> Option<Spread> {
+    pub(crate) fn rate(&self, key: &CellKey) -> Option<Spread> {
         Spread::of(&self.repetitions(key).map(|cell| cell.rate).collect::<Vec<_>>())
     }
 
     /// A limit of the machine.
-    pub fn limit(&self, what: &str, connections: usize) -> Option<Spread> {
+    pub(crate) fn limit(&self, what: &str, connections: usize) -> Option<Spread> {
         let all = self.limits.iter();
         let values = all.filter(|one| one.what == what && one.connections == connections);
         Spread::of(&values.map(|one| one.value).collect::<Vec<_>>())
     }
 
     /// The modes that were measured, the known ones in their order.
-    pub fn modes(&self) -> Vec<String> {
+    pub(crate) fn modes(&self) -> Vec<String> {
         let known = MODES.iter().map(|mode| (*mode).to_owned());
         let has = |mode: &String| {
             self.cells.iter().any(|cell| cell.key.mode == *mode)
@@ -346,7 +346,7 @@ impl Results {
     }
 
     /// The workloads that were measured, in their order.
-    pub fn workloads(&self) -> Vec<String> {
+    pub(crate) fn workloads(&self) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         for cell in &self.cells {
             if !found.contains(&cell.key.workload) {
@@ -359,7 +359,7 @@ impl Results {
 
 /// Why a cell would mislead, in a word each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Mark {
+pub(crate) enum Mark {
     /// The client had no CPU left: the server may be quicker.
     ClientBound,
     /// Some answers were not what was asked for.
@@ -374,7 +374,7 @@ pub enum Mark {
 
 impl Mark {
     /// A letter for tables.
-    pub fn letter(self) -> char {
+    pub(crate) fn letter(self) -> char {
         match self {
             Mark::ClientBound => 'c',
             Mark::Errors => 'e',
@@ -385,7 +385,7 @@ impl Mark {
     }
 
     /// What it means.
-    pub fn meaning(self) -> &'static str {
+    pub(crate) fn meaning(self) -> &'static str {
         match self {
             Mark::ClientBound => "the client had no CPU left: the server may be quicker",
             Mark::Errors => "some answers were errors; they are not counted as done",
@@ -402,7 +402,7 @@ const CLIENT_BOUND: f64 = 0.9;
 const NOISY: f64 = 0.5;
 
 /// Why the repetitions of a cell would mislead.
-pub fn marks(cells: &[&Cell]) -> Vec<Mark> {
+pub(crate) fn marks(cells: &[&Cell]) -> Vec<Mark> {
     let mut marks = Vec::new();
     let most = |test: &dyn Fn(&Cell) -> bool| {
         2 * cells.iter().filter(|cell| test(cell)).count() > cells.len()

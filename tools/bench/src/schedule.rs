@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Arrivals at one rate, from 0 on.
 #[derive(Debug, Clone)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     rate: f64,
     until: Duration,
     taken: u64,
@@ -15,18 +15,18 @@ pub struct Schedule {
 
 impl Schedule {
     /// `rate` arrivals a second (above 0), the first at 0, the last before `until`.
-    pub fn new(rate: f64, until: Duration) -> Schedule {
+    pub(crate) fn new(rate: f64, until: Duration) -> Schedule {
         Schedule { rate, until, taken: 0 }
     }
 
     /// When the next arrival is due; `None` when all were taken.
-    pub fn next_due(&self) -> Option<Duration> {
+    pub(crate) fn next_due(&self) -> Option<Duration> {
         let due = Duration::from_secs_f64(self.taken as f64 / self.rate);
         (due < self.until).then_some(due)
     }
 
     /// Takes the next arrival if it is due at `now`.
-    pub fn take(&mut self, now: Duration) -> Option<Duration> {
+    pub(crate) fn take(&mut self, now: Duration) -> Option<Duration> {
         let due = self.next_due().filter(|due| *due <= now)?;
         self.taken += 1;
         Some(due)

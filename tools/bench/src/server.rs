@@ -12,16 +12,16 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What to start.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub(crate) struct Program {
     /// The program.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its first arguments.
-    pub arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
 }
 
 impl Program {
     /// This program itself, by one of its commands.
-    pub fn own(path: &Path, arguments: &[&str]) -> Program {
+    pub(crate) fn own(path: &Path, arguments: &[&str]) -> Program {
         let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
         Program { path: path.to_path_buf(), arguments }
     }
@@ -29,12 +29,12 @@ impl Program {
 
 /// A server that runs, and ends when this goes.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// `host:port`, where it serves.
-    pub address: String,
+    pub(crate) address: String,
     /// From the start of the process until it served.
-    pub started_in: Duration,
+    pub(crate) started_in: Duration,
 }
 
 impl Server {
@@ -42,7 +42,7 @@ impl Server {
     ///
     /// # Errors
     /// When it does not start; the error has the last lines of its log.
-    pub fn start(program: &Program, folder: &Path) -> anyhow::Result<Server> {
+    pub(crate) fn start(program: &Program, folder: &Path) -> anyhow::Result<Server> {
         let mut command = Command::new(&program.path);
         command.args(&program.arguments);
         command.arg("--folder").arg(folder.join("data"));
@@ -55,7 +55,7 @@ impl Server {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start_hello(program: &Path, folder: &Path) -> anyhow::Result<Server> {
+    pub(crate) fn start_hello(program: &Path, folder: &Path) -> anyhow::Result<Server> {
         let mut command = Command::new(program);
         command.args(["bench", crate::hello::COMMAND]);
         Server::run(command, &folder.join("hello.log"))
@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 /// Where it is, and what every request says.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub(crate) struct Site {
     address: Rc<str>,
     headers: Rc<str>,
     /// Messages of a batch that fills a queue, at the most.
@@ -17,7 +17,12 @@ pub struct Site {
 
 impl Site {
     /// A server at `host:port`. `headers` are lines `Name: value` that every request carries.
-    pub fn new(address: &str, client_id: &str, project: Option<&str>, headers: &[String]) -> Site {
+    pub(crate) fn new(
+        address: &str,
+        client_id: &str,
+        project: Option<&str>,
+        headers: &[String],
+    ) -> Site {
         let mut all = format!(
             "host: {address}\r\nclient-id: {client_id}\r\naccept: application/json\r\n\
              content-type: application/json\r\n"
@@ -33,7 +38,7 @@ impl Site {
 
     /// Fills queues by larger batches than every server takes.
     #[must_use]
-    pub fn with_large_batches(self) -> Site {
+    pub(crate) fn with_large_batches(self) -> Site {
         Site { fill_count_max: 200, ..self }
     }
 
@@ -41,12 +46,19 @@ impl Site {
     ///
     /// # Errors
     /// When nobody listens there.
-    pub async fn connect(&self) -> anyhow::Result<Connection> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
         Connection::open(&self.address).await
     }
 
     /// Writes a request into `out`, in place of what is there. `extra` are more lines of the head.
-    pub fn write(&self, out: &mut Vec<u8>, method: &str, path: &str, extra: &str, body: &[u8]) {
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        method: &str,
+        path: &str,
+        extra: &str,
+        body: &[u8],
+    ) {
         out.clear();
         for part in [method, " ", path, " HTTP/1.1\r\n", &self.headers, extra, "content-length: "] {
             out.extend_from_slice(part.as_bytes());
@@ -61,7 +73,7 @@ impl Site {
     ///
     /// # Errors
     /// When the server refuses.
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         connection: &mut Connection,
         queue: &str,
@@ -79,7 +91,11 @@ impl Site {
     ///
     /// # Errors
     /// When the server refuses.
-    pub async fn remove(&self, connection: &mut Connection, queue: &str) -> anyhow::Result<()> {
+    pub(crate) async fn remove(
+        &self,
+        connection: &mut Connection,
+        queue: &str,
+    ) -> anyhow::Result<()> {
         let answer = self.call(connection, "DELETE", &path(queue), "").await?;
         if answer.status != 204 {
             bail!("the server refuses to remove the queue {queue}: {}", answer.summary());
@@ -99,33 +115,20 @@ impl Site {
         connection.ask(&request).await.with_context(|| format!("{method} {path}"))
     }
 
-    /// Posts `count` messages, `name` telling the queue of the n-th batch.
+    /// Posts `count` messages, up to `batch_max` at once; `name` tells the queue of the n-th batch.
     ///
     /// # Errors
     /// When the server refuses.
-    pub async fn fill(
+    pub(crate) async fn fill(
         &self,
+        batch_max: usize,
         name: impl Fn(usize) -> String,
         count: usize,
         size_bytes: usize,
         connections: usize,
     ) -> anyhow::Result<()> {
-        let batch = (FILL_BYTES / (size_bytes + 40)).clamp(1, self.fill_count_max);
-        self.fill_by(batch, name, count, size_bytes, connections).await
-    }
-
-    /// As [`Site::fill`], `batch` messages at once at the most.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub async fn fill_by(
-        &self,
-        batch: usize,
-        name: impl Fn(usize) -> String,
-        count: usize,
-        size_bytes: usize,
-        connections: usize,
-    ) -> anyhow::Result<()> {
+        let fits = (FILL_BYTES / (size_bytes + 40)).min(self.fill_count_max);
+        let batch = fits.min(batch_max).max(1);
         let batches = count.div_ceil(batch);
         let full = document(batch, size_bytes, 0);
         let rest = document(count - batches.saturating_sub(1) * batch, size_bytes, 1);
@@ -157,7 +160,7 @@ impl Site {
 const FILL_BYTES: usize = 240 << 10;
 
 /// Drives all to their end, whoever is ready first; the first error counts.
-pub async fn join<F: Future<Output = anyhow::Result<()>> + Unpin>(
+pub(crate) async fn join<F: Future<Output = anyhow::Result<()>> + Unpin>(
     mut all: Vec<F>,
 ) -> anyhow::Result<()> {
     std::future::poll_fn(|context| {
@@ -179,18 +182,18 @@ pub async fn join<F: Future<Output = anyhow::Result<()>> + Unpin>(
 }
 
 /// The path of a queue.
-pub fn path(queue: &str) -> String {
+pub(crate) fn path(queue: &str) -> String {
     format!("/v1/queues/{queue}")
 }
 
 /// The path of its messages.
-pub fn messages_path(queue: &str) -> String {
+pub(crate) fn messages_path(queue: &str) -> String {
     format!("/v1/queues/{queue}/messages")
 }
 
 /// What a post of `batch` messages sends, each with a body of `size_bytes` bytes (2 or more). The
 /// text differs from `seed` to `seed`, and does not compress well.
-pub fn document(batch: usize, size_bytes: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn document(batch: usize, size_bytes: usize, seed: u64) -> Vec<u8> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut random = crate::stats::Random::new(seed);
     let mut out = vec![b'['];

@@ -2,22 +2,22 @@
 
 /// How repeated measurements of one thing lie.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// The middle one.
-    pub median: f64,
+    pub(crate) median: f64,
     /// The smallest.
-    pub min: f64,
+    pub(crate) min: f64,
     /// The largest.
-    pub max: f64,
+    pub(crate) max: f64,
     /// The median distance from the median.
-    pub mad: f64,
+    pub(crate) mad: f64,
     /// How many there are.
-    pub count: usize,
+    pub(crate) count: usize,
 }
 
 impl Spread {
     /// The spread of these values; `None` where there are none.
-    pub fn of(values: &[f64]) -> Option<Spread> {
+    pub(crate) fn of(values: &[f64]) -> Option<Spread> {
         let sorted = sorted(values);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let median = middle(&sorted);
@@ -26,13 +26,13 @@ impl Spread {
     }
 
     /// How far the extremes lie apart, as a share of the median; 0 where the median is.
-    pub fn relative(&self) -> f64 {
+    pub(crate) fn relative(&self) -> f64 {
         if self.median == 0.0 { 0.0 } else { (self.max - self.min) / self.median }
     }
 }
 
 /// The median of these values, or 0 where there are none.
-pub fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     Spread::of(values).map_or(0.0, |spread| spread.median)
 }
 
@@ -53,18 +53,18 @@ fn middle(sorted: &[f64]) -> f64 {
 
 /// A ratio of two medians, with the interval that holds it in 95 of 100 bootstraps.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ratio {
+pub(crate) struct Ratio {
     /// The second median over the first.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
     /// The lower end of the interval.
-    pub low: f64,
+    pub(crate) low: f64,
     /// The upper end.
-    pub high: f64,
+    pub(crate) high: f64,
 }
 
 impl Ratio {
     /// Whether the interval lies wholly on one side of 1.
-    pub fn is_beyond_noise(&self) -> bool {
+    pub(crate) fn is_beyond_noise(&self) -> bool {
         self.low > 1.0 || self.high < 1.0
     }
 }
@@ -74,7 +74,7 @@ const DRAWS: usize = 2000;
 
 /// The ratio of the medians of `second` and `first`. `None` where either is empty or the first
 /// median is 0. The same values give the same interval.
-pub fn ratio(first: &[f64], second: &[f64]) -> Option<Ratio> {
+pub(crate) fn ratio(first: &[f64], second: &[f64]) -> Option<Ratio> {
     let (below, above) = (Spread::of(first)?.median, Spread::of(second)?.median);
     if below == 0.0 {
         return None;
@@ -99,16 +99,16 @@ pub fn ratio(first: &[f64], second: &[f64]) -> Option<Ratio> {
 
 /// Numbers from a seed: splitmix64. The same seed gives the same numbers everywhere.
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// A source that begins at `seed`.
-    pub fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(seed)
     }
 
     /// Any number.
-    pub fn word(&mut self) -> u64 {
+    pub(crate) fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -117,12 +117,12 @@ impl Random {
     }
 
     /// A number below `bound`, which is not 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.word() % bound
     }
 
     /// A number from 0 up to 1.
-    pub fn share(&mut self) -> f64 {
+    pub(crate) fn share(&mut self) -> f64 {
         (self.word() >> 11) as f64 / (1u64 << 53) as f64
     }
 }

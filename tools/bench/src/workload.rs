@@ -22,7 +22,7 @@ pub enum Workload {
 
 impl Workload {
     /// Every one.
-    pub const ALL: [Workload; 5] = [
+    pub(crate) const ALL: [Workload; 5] = [
         Workload::Post,
         Workload::PostBatch,
         Workload::ClaimDelete,
@@ -31,7 +31,7 @@ impl Workload {
     ];
 
     /// As it is written in options and results.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Workload::Post => "post",
             Workload::PostBatch => "post-batch",
@@ -42,7 +42,7 @@ impl Workload {
     }
 
     /// What its rate counts.
-    pub fn unit(self) -> Unit {
+    pub(crate) fn unit(self) -> Unit {
         match self {
             Workload::Post | Workload::PostBatch => Unit::Posted,
             Workload::ClaimDelete | Workload::Mixed => Unit::Deleted,
@@ -51,7 +51,7 @@ impl Workload {
     }
 
     /// Messages that have to wait before it begins, where that is no matter of its speed.
-    pub fn prefill(self) -> usize {
+    pub(crate) fn prefill(self) -> usize {
         match self {
             Workload::Post | Workload::PostBatch | Workload::ClaimDelete => 0,
             Workload::Mixed | Workload::List => 2000,
@@ -59,7 +59,7 @@ impl Workload {
     }
 
     /// Its script over one queue.
-    pub fn script(self, queue: &str, size_bytes: usize) -> Script {
+    pub(crate) fn script(self, queue: &str, size_bytes: usize) -> Script {
         let post = |batch| Action::Post { batch, documents: documents(batch, size_bytes) };
         let actions = match self {
             Workload::Post => vec![post(1)],
@@ -89,13 +89,13 @@ impl std::fmt::Display for Workload {
 }
 
 /// A few documents that differ, so that nothing on the way sees the same bytes for ever.
-pub fn documents(batch: usize, size_bytes: usize) -> Rc<[Vec<u8>]> {
+pub(crate) fn documents(batch: usize, size_bytes: usize) -> Rc<[Vec<u8>]> {
     (0..8).map(|seed| document(batch, size_bytes, seed)).collect()
 }
 
 /// What a rate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub(crate) enum Unit {
     /// Messages posted.
     Posted,
     /// Messages claimed and deleted.
@@ -108,7 +108,7 @@ pub enum Unit {
 
 impl Unit {
     /// As it is written in results.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Unit::Posted | Unit::Deleted => "messages",
             Unit::Pages => "pages",
@@ -119,7 +119,7 @@ impl Unit {
 
 /// One thing that a connection does, in one request or more.
 #[derive(Debug, Clone)]
-pub enum Action {
+pub(crate) enum Action {
     /// Post `batch` messages at once.
     Post {
         /// How many.
@@ -146,23 +146,23 @@ pub enum Action {
 
 /// Queues, by number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queues {
+pub(crate) struct Queues {
     /// How their names begin.
-    pub prefix: String,
+    pub(crate) prefix: String,
     /// How many: one has the prefix for its name.
-    pub count: usize,
+    pub(crate) count: usize,
 }
 
 impl Queues {
     /// The name of one of them.
-    pub fn name(&self, number: usize) -> String {
+    pub(crate) fn name(&self, number: usize) -> String {
         if self.count == 1 { self.prefix.clone() } else { format!("{}-{number}", self.prefix) }
     }
 }
 
 /// In which order a connection does its actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// One after the other, and again.
     Cycle,
     /// By chance, as often as their weights say.
@@ -171,22 +171,22 @@ pub enum Order {
 
 /// All that connections have to know.
 #[derive(Debug, Clone)]
-pub struct Script {
+pub(crate) struct Script {
     /// What is done, each with its weight.
-    pub actions: Vec<(u32, Action)>,
+    pub(crate) actions: Vec<(u32, Action)>,
     /// In which order.
-    pub order: Order,
+    pub(crate) order: Order,
     /// Over which queues, each as often as the next.
-    pub queues: Queues,
+    pub(crate) queues: Queues,
     /// What is counted.
-    pub unit: Unit,
+    pub(crate) unit: Unit,
     /// Whether it is over once no message is left to claim.
-    pub ends_dry: bool,
+    pub(crate) ends_dry: bool,
 }
 
 /// One connection's way through a script.
 #[derive(Debug)]
-pub struct Way {
+pub(crate) struct Way {
     random: Random,
     at: usize,
     number: usize,
@@ -194,12 +194,12 @@ pub struct Way {
 
 impl Way {
     /// The way of the connection of this number: connections begin at different places.
-    pub fn new(number: usize) -> Way {
+    pub(crate) fn new(number: usize) -> Way {
         Way { random: Random::new(number as u64), at: number, number }
     }
 
     /// The next action, and the queue it is done to.
-    pub fn next<'a>(&mut self, script: &'a Script) -> (&'a Action, usize) {
+    pub(crate) fn next<'a>(&mut self, script: &'a Script) -> (&'a Action, usize) {
         let action = match script.order {
             Order::Cycle => {
                 self.at += 1;
@@ -227,7 +227,7 @@ impl Way {
     }
 
     /// A number below `bound`, by chance.
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.random.below(bound as u64) as usize
     }
 }

@@ -21,7 +21,12 @@ impl Metronome {
     pub(super) fn new() -> anyhow::Result<Metronome> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).context("no timer")?;
-        Ok(Metronome { timer: AsyncFd::new(timer).context("no timer")? })
+        #[expect(
+            deprecated,
+            reason = "sound for an `OwnedFd`, which stays open as long; the new name is `unsafe`"
+        )]
+        let timer = AsyncFd::new(timer).context("no timer")?;
+        Ok(Metronome { timer })
     }
 
     /// Waits until `moment`; lets others run even if it is over.

@@ -1,7 +1,7 @@
 //! The page: one file, nothing fetched, nothing run; light, dark and on paper. Pure.
 
 use super::plots::Plot;
-use super::table::{connections, limit_lines, rate, size, tables, title};
+use super::table::{connections, limit_lines, marked_rate, size, tables, title};
 use super::verdict::{LossVerdict, Verdict};
 use super::{short, time};
 use crate::results::{Cell, CellKey, Mark, Results, marks};
@@ -141,7 +141,7 @@ fn rates(out: &mut String, results: &Results, seen: &mut BTreeSet<Mark>) {
                     connections: *count,
                     mode: mode.clone(),
                 };
-                let (text, found) = rate(results, &key);
+                let (text, found) = marked_rate(results, &key);
                 seen.extend(found);
                 let _ = write!(out, "<td class=\"n\">{}</td>", escape(&text));
             }

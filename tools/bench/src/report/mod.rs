@@ -11,11 +11,17 @@ use std::io::Write;
 use std::path::Path;
 use verdict::Verdict;
 
+pub(crate) use table::{marked_rate, plain_table, size, table_text};
+
 /// Writes `report.html` and the plots into the folder.
 ///
 /// # Errors
 /// When the disk refuses it.
-pub fn write_files(results: &Results, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_files(results: &Results, folder: &Path) -> anyhow::Result<()> {
+    if crate::scenario::table::is_one(results) {
+        // It has one table, and no mode to choose.
+        return Ok(());
+    }
     let verdict = Verdict::of(results);
     let plots = plots::all(results, &verdict)?;
     for plot in &plots {
@@ -28,12 +34,15 @@ pub fn write_files(results: &Results, folder: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When nobody reads it any more.
-pub fn print(
+pub(crate) fn print(
     results: &Results,
     folder: Option<&Path>,
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
+    if crate::scenario::table::is_one(results) {
+        return crate::scenario::table::print(results, json, out);
+    }
     let verdict = Verdict::of(results);
     if json {
         serde_json::to_writer(&mut *out, &table::document(results, &verdict, folder))?;
@@ -48,7 +57,7 @@ pub fn print(
 }
 
 /// A rate or a count in three digits: `950`, `41.2k`, `1.05M`.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let (value, unit) = match value.abs() {
         v if v >= 999_500.0 => (value / 1e6, "M"),
         v if v >= 999.5 => (value / 1e3, "k"),
@@ -58,14 +67,14 @@ fn short(value: f64) -> String {
         v if unit.is_empty() && v >= 9.95 => 0,
         v if v >= 99.5 => 0,
         v if v >= 9.95 => 1,
-        v if v == 0.0 => 0,
+        0.0 => 0,
         _ => 2,
     };
     format!("{value:.digits$}{unit}")
 }
 
 /// A length of time in three digits: `85 µs`, `1.24 ms`, `3.9 s`.
-fn time(us: f64) -> String {
+pub(crate) fn time(us: f64) -> String {
     let (value, unit) = match us.abs() {
         v if v >= 999_500.0 => (us / 1e6, "s"),
         v if v >= 999.5 => (us / 1e3, "ms"),
@@ -74,7 +83,7 @@ fn time(us: f64) -> String {
     let digits = match value.abs() {
         v if unit == "µs" || v >= 99.5 => 0,
         v if v >= 9.95 => 1,
-        v if v == 0.0 => 0,
+        0.0 => 0,
         _ => 2,
     };
     format!("{value:.digits$} {unit}")

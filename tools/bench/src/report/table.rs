@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// The verdict, the rates of every workload, latencies, limits, and what the marks mean.
-pub fn text(results: &Results, verdict: &Verdict) -> String {
+pub(crate) fn text(results: &Results, verdict: &Verdict) -> String {
     let mut out = format!("{}\n\n", verdict.headline);
     // Writing to a string does not fail.
     let _ = writeln!(out, "{}\n", summary(verdict));
@@ -32,7 +32,8 @@ pub fn text(results: &Results, verdict: &Verdict) -> String {
     out
 }
 
-fn table(head: &[String]) -> Table {
+/// A table without lines: the first column to the left, the others to the right.
+pub(crate) fn plain_table(head: &[String]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(head);
     for (place, column) in table.column_iter_mut().enumerate() {
@@ -45,14 +46,14 @@ fn table(head: &[String]) -> Table {
 }
 
 /// The lines of a table, without blanks at their ends.
-fn lines(table: &Table) -> String {
+pub(crate) fn table_text(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 fn summary(verdict: &Verdict) -> String {
     let posts = format!("posts/s, {} conn", verdict.connections);
     let head = ["mode", &posts, "to group", "p99", "a power cut takes", "choose it when"];
-    let mut table = table(&head.map(str::to_owned));
+    let mut table = plain_table(&head.map(str::to_owned));
     for place in [4, 5] {
         if let Some(column) = table.column_mut(place) {
             column.set_cell_alignment(CellAlignment::Left);
@@ -69,7 +70,7 @@ fn summary(verdict: &Verdict) -> String {
             mode.choose_when.to_owned(),
         ]);
     }
-    let mut out = lines(&table);
+    let mut out = table_text(&table);
     if let Some(cut) = verdict.modes.iter().find_map(|mode| mode.power_cut.as_ref()) {
         let _ = write!(
             out,
@@ -87,7 +88,7 @@ fn summary(verdict: &Verdict) -> String {
 }
 
 /// Workloads, each with the sizes it was measured in at a closed loop.
-pub fn tables(results: &Results) -> Vec<(String, usize)> {
+pub(crate) fn tables(results: &Results) -> Vec<(String, usize)> {
     let mut tables = Vec::new();
     for workload in results.workloads() {
         for cell in results.cells.iter().filter(|cell| !cell.key.open) {
@@ -101,7 +102,7 @@ pub fn tables(results: &Results) -> Vec<(String, usize)> {
 }
 
 /// The counts of connections of one table.
-pub fn connections(results: &Results, workload: &str, size_bytes: usize) -> BTreeSet<usize> {
+pub(crate) fn connections(results: &Results, workload: &str, size_bytes: usize) -> BTreeSet<usize> {
     let of = |cell: &&Cell| {
         cell.key.workload == workload && cell.key.size_bytes == size_bytes && !cell.key.open
     };
@@ -109,7 +110,7 @@ pub fn connections(results: &Results, workload: &str, size_bytes: usize) -> BTre
 }
 
 /// What a workload is called, and counted in.
-pub fn title(results: &Results, workload: &str, size_bytes: usize) -> String {
+pub(crate) fn title(results: &Results, workload: &str, size_bytes: usize) -> String {
     let unit = results.cells.iter().find(|cell| cell.key.workload == workload);
     let unit = unit.map_or("messages", |cell| cell.unit.as_str());
     let what = match workload {
@@ -124,7 +125,7 @@ pub fn title(results: &Results, workload: &str, size_bytes: usize) -> String {
 }
 
 /// A size in bytes, for titles.
-pub fn size(bytes: usize) -> String {
+pub(crate) fn size(bytes: usize) -> String {
     if bytes >= 1024 && bytes.is_multiple_of(1024) {
         format!("{} KiB", bytes / 1024)
     } else {
@@ -141,7 +142,7 @@ fn rates(
     let connections = connections(results, workload, size_bytes);
     let mut head = vec![String::new()];
     head.extend(connections.iter().map(|count| format!("{count} conn")));
-    let mut table = table(&head);
+    let mut table = plain_table(&head);
     for mode in results.modes() {
         let mut row = vec![mode.clone()];
         for count in &connections {
@@ -152,17 +153,17 @@ fn rates(
                 connections: *count,
                 mode: mode.clone(),
             };
-            let (text, found) = rate(results, &key);
+            let (text, found) = marked_rate(results, &key);
             seen.extend(found);
             row.push(text);
         }
         table.add_row(row);
     }
-    format!("{}\n{}", title(results, workload, size_bytes), lines(&table))
+    format!("{}\n{}", title(results, workload, size_bytes), table_text(&table))
 }
 
 /// A rate with its spread and its marks.
-pub fn rate(results: &Results, key: &CellKey) -> (String, Vec<Mark>) {
+pub(crate) fn marked_rate(results: &Results, key: &CellKey) -> (String, Vec<Mark>) {
     let cells: Vec<&Cell> = results.repetitions(key).collect();
     let rates: Vec<f64> = cells.iter().map(|cell| cell.rate).collect();
     let Some(spread) = Spread::of(&rates) else { return ("–".to_owned(), Vec::new()) };
@@ -180,7 +181,7 @@ pub fn rate(results: &Results, key: &CellKey) -> (String, Vec<Mark>) {
 
 fn latencies(results: &Results, seen: &mut BTreeSet<Mark>) -> Option<String> {
     let head = ["", "posts/s", "p50", "p90", "p99", "p99.9", "max", ""];
-    let mut table = table(&head.map(str::to_owned));
+    let mut table = plain_table(&head.map(str::to_owned));
     let by_cell = results.by_cell();
     let mut open: Vec<_> = by_cell.iter().filter(|(key, _)| key.open).collect();
     let modes = results.modes();
@@ -204,11 +205,11 @@ fn latencies(results: &Results, seen: &mut BTreeSet<Mark>) -> Option<String> {
         seen.extend(found);
     }
     let title = "Latency of a post at 70 % of the mode's own rate, from when it was due";
-    (!open.is_empty()).then(|| format!("{title}\n{}", lines(&table)))
+    (!open.is_empty()).then(|| format!("{title}\n{}", table_text(&table)))
 }
 
 /// What the machine can do, a line each.
-pub fn limit_lines(results: &Results) -> Vec<String> {
+pub(crate) fn limit_lines(results: &Results) -> Vec<String> {
     let mut out = Vec::new();
     let mut add = |what: &str, connections, name: String, unit: &str| {
         if let Some(spread) = results.limit(what, connections) {
@@ -252,7 +253,7 @@ fn limits(results: &Results) -> String {
 }
 
 /// Verdict and medians as one document.
-pub fn document(results: &Results, verdict: &Verdict, folder: Option<&Path>) -> Value {
+pub(crate) fn document(results: &Results, verdict: &Verdict, folder: Option<&Path>) -> Value {
     let cells: Vec<Value> = results
         .by_cell()
         .into_iter()

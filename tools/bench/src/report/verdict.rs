@@ -8,59 +8,59 @@ use serde::Serialize;
 
 /// The verdict over all modes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// What to do, in a sentence or two.
-    pub headline: String,
+    pub(crate) headline: String,
     /// The connections that its figures are of.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// The size of a body that its figures are of.
-    pub size_bytes: usize,
+    pub(crate) size_bytes: usize,
     /// A line for each mode.
-    pub modes: Vec<ModeVerdict>,
+    pub(crate) modes: Vec<ModeVerdict>,
 }
 
 /// The verdict on one mode.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ModeVerdict {
+pub(crate) struct ModeVerdict {
     /// The mode.
-    pub mode: String,
+    pub(crate) mode: String,
     /// When an answer is sent.
-    pub promise: &'static str,
+    pub(crate) promise: &'static str,
     /// What a power cut took.
-    pub power_cut: Option<LossVerdict>,
+    pub(crate) power_cut: Option<LossVerdict>,
     /// What a crash of the process took.
-    pub process_crash: Option<LossVerdict>,
+    pub(crate) process_crash: Option<LossVerdict>,
     /// Posts a second, as fast as they are answered.
-    pub posts_per_s: Option<f64>,
+    pub(crate) posts_per_s: Option<f64>,
     /// The 99th percentile of a post, at a fixed rate where that was measured, in microseconds.
-    pub p99_us: Option<f64>,
+    pub(crate) p99_us: Option<f64>,
     /// Whether `p99_us` is of a fixed rate.
-    pub p99_is_open: bool,
+    pub(crate) p99_is_open: bool,
     /// Posts a second as a share of those in `group`.
-    pub ratio_to_group: Option<f64>,
+    pub(crate) ratio_to_group: Option<f64>,
     /// When to choose it.
-    pub choose_when: &'static str,
+    pub(crate) choose_when: &'static str,
 }
 
 /// What cuts or crashes took.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LossVerdict {
+pub(crate) struct LossVerdict {
     /// How many there were.
-    pub count: usize,
+    pub(crate) count: usize,
     /// The most acknowledged messages that were gone.
-    pub messages_max: u64,
+    pub(crate) messages_max: u64,
     /// The median.
-    pub messages_median: f64,
+    pub(crate) messages_median: f64,
     /// The oldest acknowledged message that was gone, in milliseconds before the cut.
-    pub ms_max: f64,
+    pub(crate) ms_max: f64,
     /// The median of the oldest.
-    pub ms_median: f64,
+    pub(crate) ms_median: f64,
     /// The most bytes of bodies that were gone.
-    pub bytes_max: u64,
+    pub(crate) bytes_max: u64,
     /// Messages acknowledged a second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Whether a run lost all it had acknowledged: a longer one might have lost more.
-    pub bounded_by_run: bool,
+    pub(crate) bounded_by_run: bool,
 }
 
 impl LossVerdict {
@@ -84,7 +84,7 @@ impl LossVerdict {
     }
 
     /// In a few words.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         if self.messages_max == 0 {
             return "nothing".to_owned();
         }
@@ -99,7 +99,7 @@ impl LossVerdict {
 
 impl Verdict {
     /// The verdict on these results.
-    pub fn of(results: &Results) -> Verdict {
+    pub(crate) fn of(results: &Results) -> Verdict {
         let posts = results.cells.iter().filter(|cell| cell.key.workload == "post");
         let closed: Vec<_> = posts.filter(|cell| !cell.key.open).collect();
         let nearest = closed.iter().min_by_key(|cell| cell.key.connections.abs_diff(16));
