@@ -201,3 +201,34 @@ fn numbers(engine: &Engine, queue: &QueueKey) -> anyhow::Result<HashSet<u64>> {
         from = page.next;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_power_cut_takes_from_os_and_nothing_from_group() {
+        let modes = [Durability::Os, Durability::Group, Durability::Memory];
+        let stop = AtomicBool::new(false);
+        let losses = measure(&modes, Duration::from_millis(900), 1, &stop).expect("engines work");
+        let cuts = |mode: &str| losses.iter().filter(move |one| one.mode == mode);
+        assert!(cuts("group").count() >= 2);
+        for loss in cuts("group") {
+            assert_eq!((loss.lost, loss.lost_ms), (0, 0.0), "{loss:?}");
+            assert!(loss.acknowledged > 0, "{loss:?}");
+        }
+        for mode in ["os", "memory"] {
+            let worst =
+                cuts(mode).filter(|one| one.event == "power-cut").max_by_key(|one| one.lost);
+            let worst = worst.expect("the power was cut");
+            assert!(worst.lost > 0 && worst.lost_ms <= worst.ran_ms + 50.0, "{worst:?}");
+        }
+    }
+
+    #[test]
+    fn stopping_ends_it_at_once() {
+        let stop = AtomicBool::new(true);
+        let losses = measure(&[Durability::Each], Duration::from_secs(60), 1, &stop);
+        assert_eq!(losses.expect("engines work"), []);
+    }
+}

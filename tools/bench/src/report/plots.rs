@@ -175,16 +175,19 @@ fn latency(results: &Results) -> anyhow::Result<Option<Plot>> {
     let points = |cells: &[&Cell]| middle_points(cells);
     let all = open.iter().flat_map(|(_, cells)| points(cells)).map(|(_, us)| us);
     let Some((from, to)) = log_range(all) else { return Ok(None) };
+    // As far as the requests of some mode can tell.
+    let rarest =
+        open.iter().filter_map(|(_, cells)| Some(points(cells).last()?.0)).fold(0.1, f64::min);
     let name = "Latency of a post at 70 % of the mode's own rate";
     let svg = draw(name, size, |canvas| {
         for (place, count) in counts.iter().enumerate() {
             let (left, right, top, bottom) = frame(place, columns, panel, 0);
             let y = Axis { from, to, pixels: (bottom, top) };
-            let x = Axis { from: 0.5, to: 0.0001, pixels: (left + 14, right - 6) };
+            let x = Axis { from: 0.5, to: rarest, pixels: (left + 14, right - 6) };
             let heading = format!("Latency of a post over {count} connections");
             canvas.text((left - 40, top - 22), 14, INK, Anchor::Start, &heading)?;
             canvas.rows(y, (left, right), time)?;
-            for (slower, label) in PERCENTILES {
+            for (slower, label) in PERCENTILES.into_iter().filter(|(slower, _)| *slower >= rarest) {
                 canvas.column(x.log(slower), (top, bottom), label)?;
             }
             let mut ends = Vec::new();
