@@ -211,7 +211,7 @@ mod tests {
         let modes = [Durability::Os, Durability::Group, Durability::Memory];
         let stop = AtomicBool::new(false);
         let losses = measure(&modes, Duration::from_millis(900), 1, &stop).expect("engines work");
-        let cuts = |mode: &str| losses.iter().filter(move |one| one.mode == mode);
+        let cuts = |mode: &'static str| losses.iter().filter(move |one| one.mode == mode);
         assert!(cuts("group").count() >= 2);
         for loss in cuts("group") {
             assert_eq!((loss.lost, loss.lost_ms), (0, 0.0), "{loss:?}");
