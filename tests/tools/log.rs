@@ -488,3 +488,60 @@ fn what_is_no_folder_is_refused_with_the_next_step() {
     let refused = marconi(&["log", "messages", &folder, "nobody"]).refused();
     assert!(refused.contains(&format!("marconi log queues {folder}")), "{refused}");
 }
+
+/// The names of all fields in a document, but for those of bodies.
+fn fields(document: &Value, found: &mut Vec<String>) {
+    match document {
+        Value::Object(object) => {
+            for (name, value) in object {
+                found.push(name.clone());
+                if !["body", "metadata", "json"].contains(&name.as_str()) {
+                    fields(value, found);
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| fields(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_that_is_printed_is_documented() {
+    let (place, folder) = filled();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the top of the tree");
+    let page = std::fs::read_to_string(root.join("docs/tools.md")).expect("the page");
+    let file = place.path().join("export").to_str().expect("text").to_owned();
+    let copy = place.path().join("copy").to_str().expect("text").to_owned();
+    damage_a_post(&folder);
+    // Those that go by the whole state need it whole: the others meet the damage as well.
+    let hurt: [&[&str]; 3] = [
+        &["inspect", &folder, "--bodies", "--hex"],
+        &["verify", &folder],
+        &["repair", &folder, "--apply"],
+    ];
+    let well: [&[&str]; 7] = [
+        &["stat", &folder],
+        &["queues", &folder],
+        &["messages", &folder, "jobs", "--bodies"],
+        &["claims", &folder],
+        &["export", &folder, "--output", &file],
+        &["import", &copy, &file],
+        &["compact", &folder, "--yes"],
+    ];
+    let mut found = Vec::new();
+    for arguments in hurt.into_iter().chain(well) {
+        let ran = marconi(&[&["log"], arguments, &["--json"]].concat());
+        assert!(ran.code <= Some(1) && ran.stderr.is_empty(), "{arguments:?}: {ran:?}");
+        documents(&ran.stdout).iter().for_each(|document| fields(document, &mut found));
+    }
+    let lines = documents(&std::fs::read_to_string(&file).expect("the export"));
+    lines.iter().for_each(|document| fields(document, &mut found));
+    found.sort();
+    found.dedup();
+    assert!(found.len() > 80, "{found:?}");
+    let named = |name: &String| {
+        ["`", "\""].iter().any(|quote| page.contains(&format!("{quote}{name}{quote}")))
+    };
+    let missing: Vec<&String> = found.iter().filter(|name| !named(name)).collect();
+    assert!(missing.is_empty(), "docs/tools.md does not name {missing:?}");
+}

@@ -3,6 +3,7 @@
 mod admin_client;
 mod bench;
 mod completions;
+mod files;
 mod log;
 mod man;
 mod output;

@@ -1,6 +1,7 @@
 //! `marconi man`: a page of the manual for each command, for who packages the program. Knows no
 //! command; all comes from the definition that parses the command line.
 
+use crate::files::make_folder;
 use crate::output::Output;
 use anyhow::Context;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// A folder that is there; pages of the same names are replaced.
+    /// The folder for the pages; those of the same names are replaced.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -26,6 +27,7 @@ pub(crate) fn run(
     output: &mut Output,
 ) -> anyhow::Result<ExitCode> {
     let folder = &options.folder;
+    make_folder(folder)?;
     clap_mangen::generate_to(program.disable_help_subcommand(true), folder)
         .with_context(|| format!("cannot write pages into {}", folder.display()))?;
     output.line(format_args!("{}: read one with man -l", folder.join("marconi.1").display()))?;

@@ -7,7 +7,7 @@
 
 use super::archive::Archived;
 use super::format::{self, BadHeader, HEADER_SIZE};
-use crate::domain::{ClientId, QueueId, Seq};
+use crate::domain::{ClientId, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::log::record::MessageRecord;
@@ -125,9 +125,10 @@ pub struct Run {
     pub reserved: u32,
 }
 
+/// What an index says, before it is one.
 #[derive(Debug, rkyv::Archive, rkyv::Serialize)]
 #[rkyv(derive(Debug))]
-struct Archive {
+pub(crate) struct Archive {
     runs: Vec<Run>,
     entries: Vec<Entry>,
 }
@@ -139,12 +140,13 @@ pub(crate) struct IndexBuilder {
 }
 
 impl IndexBuilder {
-    /// Adds a message whose frame begins at `frame_position`.
-    pub(crate) fn add(&mut self, queue: QueueId, seq: Seq, entry: Entry) {
-        self.queues.entry(queue).or_default().push((seq.0, entry));
+    /// The messages of a queue, to add some: numbers and entries.
+    pub(crate) fn of(&mut self, queue: QueueId) -> &mut Vec<(u64, Entry)> {
+        self.queues.entry(queue).or_default()
     }
 
-    fn finish(self) -> Archive {
+    /// The archive of all that was added.
+    pub(crate) fn finish(self) -> Archive {
         let mut archive = Archive { runs: Vec::new(), entries: Vec::new() };
         for (queue, mut messages) in self.queues {
             // Frames of one queue lie in order already, but for what compaction joined.
@@ -166,12 +168,12 @@ impl Archive {
     fn push_run(&mut self, queue: QueueId, messages: &[(u64, Entry)]) {
         let first_seq = messages[0].0;
         let start = self.entries.len();
-        let mut crc = crc32fast::Hasher::new();
+        let mut bytes = Vec::with_capacity(messages.len() * size_of::<Entry>());
         let (mut due_ms, mut cost) = (u64::MAX, 0);
         for (seq, entry) in messages {
             let seq_delta = u32::try_from(seq - first_seq).expect("runs are split where it ends");
             let entry = Entry { seq_delta, ..*entry };
-            crc.update(&entry.le_bytes());
+            bytes.extend_from_slice(&entry.le_bytes());
             due_ms = due_ms.min(entry.expires_ms());
             cost += entry.cost();
             self.entries.push(entry);
@@ -184,7 +186,7 @@ impl Archive {
             cost,
             start: u32::try_from(start).expect("a segment is smaller than 4 GiB"),
             count: u32::try_from(messages.len()).expect("a segment is smaller than 4 GiB"),
-            crc: crc.finalize(),
+            crc: crc32fast::hash(&bytes),
             reserved: 0,
         });
     }
@@ -209,9 +211,8 @@ pub(crate) fn entry_of(
 }
 
 /// The bytes of an index: aligned as a map would be.
-fn encode(builder: IndexBuilder) -> AlignedVec<16> {
-    let archive = builder.finish();
-    let body = rkyv::to_bytes::<rkyv::rancor::Error>(&archive)
+fn encode(archive: &Archive) -> AlignedVec<16> {
+    let body = rkyv::to_bytes::<rkyv::rancor::Error>(archive)
         .expect("an archive of integers can always be written");
     let fields = [body.len() as u64, archive.runs.len() as u64, u64::from(runs_crc(&archive.runs))];
     let mut bytes = AlignedVec::with_capacity(HEADER_SIZE + body.len());
@@ -222,7 +223,7 @@ fn encode(builder: IndexBuilder) -> AlignedVec<16> {
 
 /// Writes the index of `segment` aside, syncs it, and gives it its name.
 pub(crate) fn write(disk: &dyn Disk, segment: &Path, builder: IndexBuilder) -> Result<()> {
-    store(disk, segment, &encode(builder))
+    store(disk, segment, &encode(&builder.finish()))
 }
 
 /// Writes these bytes of an index.
@@ -264,8 +265,8 @@ pub struct SegmentIndex {
 
 impl SegmentIndex {
     /// An index that is kept in memory alone.
-    pub(crate) fn of(builder: IndexBuilder) -> SegmentIndex {
-        SegmentIndex::read(Bytes::from_owner(encode(builder))).expect("it was just encoded")
+    pub(crate) fn of(archive: &Archive) -> SegmentIndex {
+        SegmentIndex::read(Bytes::from_owner(encode(archive))).expect("it was just encoded")
     }
 
     /// Opens the index beside a segment. `None` when it is not there or not whole: it can be made
@@ -318,11 +319,7 @@ impl SegmentIndex {
         let entries = &self.archive.get().entries[start..start + run.count.to_native() as usize];
         let (word, bit) = (&self.checked[number / 64], 1u64 << (number % 64));
         if word.load(Ordering::Relaxed) & bit == 0 {
-            let mut crc = crc32fast::Hasher::new();
-            for entry in entries {
-                crc.update(&entry.read().le_bytes());
-            }
-            if crc.finalize() != run.crc.to_native() {
+            if crc32fast::hash(self.bytes_of(entries)) != run.crc.to_native() {
                 return None;
             }
             word.fetch_or(bit, Ordering::Relaxed);
@@ -332,6 +329,16 @@ impl SegmentIndex {
 }
 
 impl SegmentIndex {
+    /// The bytes of some of its entries: they lie in the file as the checksum takes them.
+    fn bytes_of(&self, entries: &[ArchivedEntry]) -> &[u8] {
+        if entries.is_empty() {
+            // An empty list may claim to lie anywhere.
+            return &[];
+        }
+        let start = entries.as_ptr().addr() - self.bytes.as_ptr().addr();
+        &self.bytes[start..start + size_of_val(entries)]
+    }
+
     /// Its bytes, as they lie in a file.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -345,42 +352,32 @@ impl SegmentIndex {
         }
     }
 
-    /// What this one says otherwise than `made`, which was made from the frames; `None` when they
-    /// agree. With holes in the segment this one may have more entries, and no others.
-    pub(crate) fn difference(&self, made: &SegmentIndex, has_holes: bool) -> Option<String> {
-        if !has_holes {
-            if self.run_count() != made.run_count() {
-                let (here, there) = (self.run_count(), made.run_count());
-                return Some(format!("it has {here} runs, and the frames make {there}"));
-            }
-            return (0..self.run_count()).find_map(|number| {
-                let (here, there) = (self.run(number), made.run(number));
-                let same = here == there && self.same_entries(number, made, number);
-                (!same).then(|| {
-                    format!("run {number}, queue {}, is not what the frames make", here.queue)
-                })
-            });
+    /// What this one says otherwise than what was made of the frames; `None` when they agree. With holes
+    /// in the segment this one may have more entries, and no others.
+    pub(crate) fn difference(&self, made: &Archive, has_holes: bool) -> Option<String> {
+        let (here, there) = (self.run_count(), made.runs.len());
+        if here != there && !has_holes {
+            return Some(format!("it has {here} runs, and the frames make {there}"));
         }
-        (0..made.run_count()).find_map(|number| {
-            let wanted = made.run(number);
-            let mut entries = made.entries(number)?.iter();
-            let lacks = |entry: &ArchivedEntry| {
-                let entry = entry.read();
-                let seq = wanted.first_seq + u64::from(entry.seq_delta);
-                self.find(wanted.queue, seq).is_none_or(|found| found.position != entry.position)
-            };
-            entries.any(lacks).then(|| format!("it lacks messages of queue {}", wanted.queue))
+        made.runs.iter().enumerate().find_map(|(number, wanted)| {
+            let entries = &made.entries[wanted.start as usize..][..wanted.count as usize];
+            if has_holes {
+                let lacks = |entry: &Entry| {
+                    let seq = wanted.first_seq + u64::from(entry.seq_delta);
+                    self.find(wanted.queue, seq)
+                        .is_none_or(|found| found.position != entry.position)
+                };
+                let what = || format!("it lacks messages of queue {}", wanted.queue);
+                return entries.iter().any(lacks).then(what);
+            }
+            let is_same = self.run(number) == *wanted
+                && self.entries(number).is_some_and(|found| {
+                    found.iter().zip(entries).all(|(found, wanted)| found.read() == *wanted)
+                });
+            let what =
+                || format!("run {number}, queue {}, is not what the frames make", wanted.queue);
+            (!is_same).then(what)
         })
-    }
-
-    fn same_entries(&self, number: usize, other: &SegmentIndex, other_number: usize) -> bool {
-        match (self.entries(number), other.entries(other_number)) {
-            (Some(here), Some(there)) => {
-                let pairs = here.iter().zip(there);
-                here.len() == there.len() && pairs.into_iter().all(|(a, b)| a.read() == b.read())
-            }
-            _ => false,
-        }
     }
 
     /// The entry of a message.

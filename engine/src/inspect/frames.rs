@@ -296,8 +296,15 @@ impl Follow {
             match scanner.end() {
                 ScanEnd::Sealed(next) => self.next = next,
                 ScanEnd::Eof => self.next = segment.lsn_limit(),
-                // Nothing more yet.
-                ScanEnd::Invalid(_) => return Ok(count),
+                // Nothing more yet; or the file is another segment's by now.
+                ScanEnd::Invalid(_) => {
+                    if segment.header.generation == 0 {
+                        self.next = self.next.max(segment.lsn_at(*position));
+                    }
+                    if self.disk.open_to_read(&segment.path).is_ok() {
+                        return Ok(count);
+                    }
+                }
             }
             self.at = None;
         }

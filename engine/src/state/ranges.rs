@@ -268,6 +268,43 @@ impl Ranges {
         Ok(Some(Found { seq, entry: entries.get(ordinal), range: number, ordinal }))
     }
 
+    /// What lives in each range, counted anew: the segment's number, how many, what they cost. A range in
+    /// which nothing died has what its run says.
+    pub(crate) fn recount(&self) -> Result<Vec<(u64, u64, u64)>> {
+        let recounted = self.list.iter().map(|range| {
+            let number = range.segment.number();
+            if range.heap.is_none() && range.dead.is_empty() {
+                let index = range.segment.index().expect("a range without entries has an index");
+                let run = index.run(range.run as usize);
+                return Ok((number, u64::from(run.count), run.cost));
+            }
+            let entries = range.entries()?;
+            let (mut count, mut cost, mut at) = (0, 0, 0);
+            while let Some(ordinal) = range.next_live(at, entries.len()) {
+                count += 1;
+                cost += entries.get(ordinal).cost();
+                at = ordinal + 1;
+            }
+            Ok((number, count, cost))
+        });
+        recounted.collect()
+    }
+
+    /// Whether the same messages live in both, as far as that shows without looking at each.
+    pub(crate) fn is_alike(&self, other: &Ranges) -> bool {
+        let living = |ranges: &Ranges| -> Vec<(u64, u64, u64, u32, Vec<u64>)> {
+            let rows = ranges.list.iter().filter(|range| range.live > 0).map(|range| {
+                let mut dead = range.dead.clone();
+                dead.truncate(dead.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
+                let (number, generation) =
+                    (range.segment.number(), range.segment.header.generation);
+                (number, generation, range.first_seq, range.live, dead)
+            });
+            rows.collect()
+        };
+        living(self) == living(other)
+    }
+
     /// Visits living messages from number `from` on, in order, until `visit` says stop.
     pub(crate) fn walk(&self, from: Seq, mut visit: impl FnMut(Found) -> Walk) -> Result<()> {
         let after = self.list.partition_point(|range| range.first_seq <= from.0);

@@ -237,6 +237,11 @@ impl Replay {
                 continue;
             }
             tail.last_number = header.last_number;
+            let is_live = self.lenience.as_ref().is_some_and(|lenience| lenience.is_live);
+            if is_live && torn.is_some() {
+                // What was written since its predecessor was read is not looked at.
+                continue;
+            }
             if let Some(torn) = &torn {
                 if Scanner::new(&segment).next_frame().is_some() {
                     return Err(torn.damage());

@@ -1,7 +1,7 @@
 //! Writes a segment of messages alone, as compaction leaves one: aside, frame by frame, with its index.
 //! Knows how such a file is made; knows neither where its messages come from nor when it is used.
 
-use crate::domain::{Lsn, QueueId, Seq};
+use crate::domain::{Lsn, QueueId};
 use crate::env::{Disk, File};
 use crate::error::{Error, Result};
 use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
@@ -95,10 +95,10 @@ impl SegmentWriter {
         let Ok(Record::Posted { messages, .. }) = record else {
             unreachable!("a posted record was just encoded")
         };
+        let entries = self.index.of(queue);
         for (message, seq) in messages.zip(first..) {
             let message = message.expect("it was just encoded");
-            let entry = entry_of(&message, position, origin.at_ms, hash);
-            self.index.add(queue, Seq(seq), entry);
+            entries.push((seq, entry_of(&message, position, origin.at_ms, hash)));
         }
         self.piece.len() >= PIECE_SIZE
     }

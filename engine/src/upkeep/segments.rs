@@ -1,7 +1,7 @@
 //! Makes the next segment ready, and turns full ones into indexed ones.
 
 use crate::core::Core;
-use crate::domain::{Lsn, QueueId, Seq};
+use crate::domain::{Lsn, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
@@ -134,7 +134,7 @@ pub(crate) fn index_in_memory(
     segment: &Segment,
     engine_id: u128,
 ) -> Result<SegmentIndex> {
-    read_frames(segment, engine_id).map(SegmentIndex::of)
+    Ok(SegmentIndex::of(&read_frames(segment, engine_id)?.finish()))
 }
 
 /// Reads all frames of a segment into an index.
@@ -146,11 +146,11 @@ fn read_frames(segment: &Segment, engine_id: u128) -> Result<IndexBuilder> {
             .map_err(|error| segment.damaged(frame_position, error.to_string()))?;
         let Record::Posted { queue, first, client, messages } = record else { continue };
         let client = client_hash(client, engine_id);
+        let entries = builder.of(queue);
         for (message, seq) in messages.zip(first.0..) {
             let message =
                 message.map_err(|error| segment.damaged(frame_position, error.to_string()))?;
-            let entry = entry_of(&message, frame_position, head.at_ms, client);
-            builder.add(queue, Seq(seq), entry);
+            entries.push((seq, entry_of(&message, frame_position, head.at_ms, client)));
         }
     }
     match scanner.end() {

@@ -345,6 +345,12 @@ impl<'a> Survey<'a> {
                     newest.get_or_insert(checkpoint);
                 }
                 Err(why) => {
+                    if let Err(cause) = self.disk().open_to_read(&path)
+                        && cause.kind() == std::io::ErrorKind::NotFound
+                    {
+                        // Taken away since it was listed.
+                        return Err(Error::io("opening", path, cause));
+                    }
                     self.fault(FaultKind::CheckpointDamaged, &path, None, why);
                     self.mends.push(Mend::SetAside(path.clone()));
                     let bytes = self.disk().open_to_read(&path).and_then(|file| file.map());

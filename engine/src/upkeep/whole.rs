@@ -145,6 +145,7 @@ impl Reader {
             Err(error) => return self.holes.push(malformed(error.to_string())),
         };
         let client = client_hash(client, self.engine_id);
+        let entries = self.index.of(queue);
         for (message, seq) in messages.zip(first.0..) {
             let message = match message {
                 Ok(message) => message,
@@ -159,7 +160,7 @@ impl Reader {
                     head: Some(Head { seq, count: 1, ..*head }),
                 });
             }
-            self.index.add(queue, Seq(seq), entry_of(&message, position, head.at_ms, client));
+            entries.push((seq, entry_of(&message, position, head.at_ms, client)));
         }
     }
 
@@ -176,19 +177,19 @@ fn check_index(
     made: IndexBuilder,
     has_holes: bool,
 ) -> (IndexState, SegmentIndex) {
-    let made = SegmentIndex::of(made);
+    let made = made.finish();
     let found = match found {
-        FoundIndex::Missing => return (IndexState::Missing, made),
-        FoundIndex::Damaged(why) => return (IndexState::Damaged(why), made),
+        FoundIndex::Missing => return (IndexState::Missing, SegmentIndex::of(&made)),
+        FoundIndex::Damaged(why) => return (IndexState::Damaged(why), SegmentIndex::of(&made)),
         FoundIndex::Found(found) => found,
     };
     if let Err(why) = found.check_entries() {
-        return (IndexState::Damaged(why), made);
+        return (IndexState::Damaged(why), SegmentIndex::of(&made));
     }
     // What cannot be read is in the index still; whether the rest agrees is seen entry by entry.
     match found.difference(&made, has_holes) {
         None => (IndexState::Right, found),
-        Some(what) => (IndexState::Differs(what), made),
+        Some(what) => (IndexState::Differs(what), SegmentIndex::of(&made)),
     }
 }
 

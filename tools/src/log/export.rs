@@ -1,11 +1,11 @@
 //! `marconi log export`: the state of a folder as lines of JSON, and bodies as files. Knows no file
 //! formats but that of the lines.
 
-use super::files::{NewFile, is_standard, make_folder, write_whole};
 use super::folder::Folder;
 use super::lines::{EndLine, Header, Line, MessageLine, QueueLine, VERSION};
 use super::messages::check_queue;
 use super::queue_name::parse;
+use crate::files::{NewFile, is_standard, make_folder, write_whole};
 use crate::output::{Output, Unit, counted};
 use indicatif::ProgressBar;
 use marconi_engine::files::format::SEGMENT_HEADER_SIZE;

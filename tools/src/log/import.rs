@@ -1,8 +1,8 @@
 //! `marconi log import`: a new data folder out of the lines of an export. Knows no byte layouts.
 
-use super::files::read;
 use super::folder::Folder;
 use super::lines::{self, EndLine, Header, Line};
+use crate::files::read;
 use crate::output::{Output, Unit, counted};
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;

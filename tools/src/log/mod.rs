@@ -6,7 +6,6 @@ mod claims;
 mod compact;
 mod compact_server;
 mod export;
-mod files;
 mod findings;
 mod folder;
 mod frame_lines;
