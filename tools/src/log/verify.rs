@@ -57,9 +57,11 @@ fn text(
         output.line("")?;
     }
     let rate = verified.bytes.saturating_mul(1000) / duration_ms.max(1);
-    let compared = match verified.compared {
-        true => "the newest checkpoint is what a replay gives",
-        false => "there were not two checkpoints to compare",
+    let compared = match (verified.compared, verified.checkpoints) {
+        (true, _) => "the newest checkpoint was held against a replay",
+        (false, 0 | 1) => "there were not two checkpoints to compare",
+        // Errors, or a server at work, stood in the way.
+        (false, _) => "the checkpoints were not compared",
     };
     output.line(format_args!(
         "Checked {} in {}: {}, {}, {}, {}; {compared}. {}, {}/s.",
@@ -174,8 +176,8 @@ mod tests {
     #[test]
     fn what_was_checked_is_said_with_its_rate() {
         let expected = "\
-Checked 64.0 MiB in 3 files: 1 frame, 2 messages, 1 index, 2 checkpoints; the newest checkpoint is \
-what a replay gives. 500 ms, 128.0 MiB/s.
+Checked 64.0 MiB in 3 files: 1 frame, 2 messages, 1 index, 2 checkpoints; the newest checkpoint was \
+held against a replay. 500 ms, 128.0 MiB/s.
 data is in order.
 ";
         assert_eq!(printed(&verified(&[])), expected);
