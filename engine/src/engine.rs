@@ -99,6 +99,10 @@ impl Engine {
         let synced = self.core.log.sync_to(end);
         let checkpoint = synced.and_then(|()| upkeep::checkpoint::write(&self.core, true));
         self.core.log.close();
+        // The next start would remove them; until then they would only take room.
+        for spare in self.core.spares.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = self.core.env.disk.remove(&spare);
+        }
         self.core.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         checkpoint.map(|_| ())
     }

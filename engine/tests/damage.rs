@@ -229,6 +229,19 @@ fn check_of(name: &str, clean: bool, expected: &[FaultKind], harm: impl Fn(&Harm
     let mended = inspect::verify_in(&folder, &env(), &mut ()).expect("checks");
     assert!(mended.worst() < Some(Severity::Warning), "{name}: mended, but {:#?}", mended.findings);
 
+    // No claim holds what is lost.
+    let view = View::open_in(&folder, env()).expect("opens");
+    let claimed: u64 = view.queues().expect("reads").iter().map(|queue| queue.claimed).sum();
+    let mut held = 0;
+    for queue in view.queues().expect("reads") {
+        let visit = &mut |message: inspect::ViewMessage| {
+            held += u64::from(message.claim.is_some());
+            ControlFlow::Continue(())
+        };
+        view.messages(&queue.key, Seq(0), visit).expect("reads");
+    }
+    assert_eq!(claimed, held, "{name}");
+
     // No more is lost than the plan said.
     let after = living(&folder);
     let lost: Vec<&(String, u64)> = before.difference(&after).collect();

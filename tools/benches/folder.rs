@@ -25,6 +25,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_marconi");
 const RATE: u64 = 400;
 const CONNECTIONS: u64 = 8;
 const ROUNDS: usize = 3;
+/// Beside a server somebody looks again after this.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -201,6 +203,7 @@ fn beside(folder: &Path, time: Duration) {
                         let (.., code) = run(&words);
                         assert_eq!(code, 0, "{words:?}");
                         count += 1;
+                        thread::park_timeout(BETWEEN_LOOKS);
                     }
                     count
                 })

@@ -69,6 +69,8 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// Reads bytes at `offset` into `buffer`, as many as are there at once; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Says that all of it is about to be read, from front to back: the system may begin with it.
+    fn read_ahead(&self) {}
     /// The size in bytes.
     fn size(&self) -> io::Result<u64>;
     /// Cuts the file, or lengthens it with zeros. Never called on a file that is mapped.

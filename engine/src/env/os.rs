@@ -134,6 +134,12 @@ impl File for OsFile {
         self.0.read_at(buffer, offset)
     }
 
+    fn read_ahead(&self) {
+        // A hint: where it is not taken, reading is slower and no more.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::Sequential);
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::WillNeed);
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }

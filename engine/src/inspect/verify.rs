@@ -233,6 +233,10 @@ fn recount(look: &Look, folder: &Path, faults: &mut Vec<Fault>) {
         let claimed: usize = queue
             .claims()
             .map_or(0, |claims| claims.iter().map(|(_, claim)| claim.seqs.len()).sum());
+        for seq in queue.absent_claimed().unwrap_or_default() {
+            let key = &queue.key;
+            differ(format!("queue {key:?} has a claim of message {}, which is not there", seq.0));
+        }
         if held != claimed as u64 {
             differ(format!(
                 "queue {:?} has {claimed} claimed messages, and is said to have {held}",

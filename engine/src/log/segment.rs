@@ -229,6 +229,11 @@ impl Segment {
         }
     }
 
+    /// Says that all of it is about to be read.
+    pub(crate) fn read_ahead(&self) {
+        self.file.read_ahead();
+    }
+
     /// The `size` bytes at `position`, all of them below the `written` watermark: a slice of the map,
     /// or a copy where there is none. Nothing of them is checked yet.
     pub(crate) fn slice(&self, position: u32, size: u32) -> Result<Bytes> {

@@ -437,6 +437,26 @@ impl Queue {
         Ok(self.ranges.find(seq)?.is_some_and(|found| self.kill(&found)))
     }
 
+    /// The claimed messages that are not there.
+    pub(crate) fn absent_claimed(&self) -> Result<Vec<Seq>> {
+        let mut absent = Vec::new();
+        let held = self.claims().into_iter().flat_map(|claims| claims.iter());
+        for seq in held.flat_map(|(_, claim)| claim.seqs.iter().copied()) {
+            if self.ranges.find(seq)?.is_none() {
+                absent.push(seq);
+            }
+        }
+        Ok(absent)
+    }
+
+    /// Claims hold only what is there: for when something was lost under them.
+    pub(crate) fn forget_absent(&mut self) -> Result<()> {
+        for seq in self.absent_claimed()? {
+            self.claims_mut().forget(seq);
+        }
+        Ok(())
+    }
+
     /// A claim was made.
     fn apply_claim(
         &mut self,

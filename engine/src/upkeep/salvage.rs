@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
-/// Segments read at the same time.
+/// Segments read at the same time. Beside a running engine it is one: the processors are the engine's.
 const READERS: usize = 2;
 
 /// What could be read, and what is wrong.
@@ -64,7 +64,8 @@ pub(crate) fn read(
 
     // Opened before anything is read: what a running engine removes from now on can be read still.
     let indexes = segments.iter().map(|segment| FoundIndex::open(&*env.disk, segment)).collect();
-    let wholes = read_wholes(&segments, indexes, header.engine_id, progress);
+    let readers = if is_live { 1 } else { READERS };
+    let wholes = read_wholes(&segments, indexes, header.engine_id, readers, progress);
     let mut lenience = Lenience::new(survey.damaged.clone(), is_live);
     for (segment, whole) in segments.iter().zip(wholes) {
         survey.count(segment, &whole);
@@ -85,6 +86,13 @@ pub(crate) fn read(
     report.opened_ms = env.clock.now_ms();
     report.queues = replay.state.len() as u64;
 
+    let mut forgotten = Ok(());
+    replay.state.visit_all(|queue| {
+        if let Err(error) = queue.forget_absent() {
+            forgotten = Err(error);
+        }
+    });
+    forgotten?;
     let mut lenience = replay.lenience.take().expect("it was just given one");
     lenience.conclude(&tail.segments);
     for number in &survey.unreadable {
@@ -298,18 +306,22 @@ fn read_wholes(
     segments: &[Segment],
     indexes: Vec<FoundIndex>,
     engine_id: u128,
+    readers: usize,
     progress: &mut dyn Progress,
 ) -> Vec<Whole> {
     progress.begin("reading", segments.iter().map(Segment::size).sum());
     let work = Mutex::new(segments.iter().zip(indexes).enumerate());
     let mut wholes: Vec<Option<Whole>> = segments.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
-        let (done, results) = mpsc::sync_channel(READERS);
-        for _ in 0..READERS {
+        let (done, results) = mpsc::sync_channel(readers);
+        for _ in 0..readers {
             let (done, work) = (done.clone(), &work);
             scope.spawn(move || {
                 let next = || work.lock().expect("taking the next one does not panic").next();
                 while let Some((place, (segment, index))) = next() {
+                    // The disk reads one ahead of the processors.
+                    segment.read_ahead();
+                    segments.get(place + readers).inspect(|ahead| ahead.read_ahead());
                     if done.send((place, whole::read(segment, index, engine_id))).is_err() {
                         return;
                     }

@@ -7,6 +7,14 @@ use marconi_engine::files::format::LOCK_FILE;
 use marconi_engine::inspect::View;
 use std::fmt;
 use std::path::PathBuf;
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
+
+/// The least the system has.
+const NICENESS: i32 = 19;
 
 /// Which folder.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,12 +28,15 @@ impl Folder {
     /// Lets a server that works on the folder go first, on processor and disk: called before a
     /// command begins to read, so that the server does not feel it.
     pub(crate) fn step_back(&self) {
-        const NICENESS: i32 = 19;
-        if !self.is_free() {
-            // A system that refuses costs the server speed and nothing else. Threads started later
-            // inherit it; on Linux the priority of reads and writes follows.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
+        if self.is_free() {
+            return;
         }
+        // A system that refuses costs the server speed and nothing else. Threads started later inherit
+        // both. Niceness alone would not do: to the scheduler a core that runs a nice thread is busy, one
+        // that runs an idle thread is free. Of reads and writes niceness sets the priority.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     }
 
     /// Whether nobody has the folder open. Where that cannot be told, somebody might.
