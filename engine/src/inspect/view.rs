@@ -312,7 +312,8 @@ impl View {
             index_size: segment.disk_size() - segment.size(),
             messages: indexed.map_or_else(scanned, |count: u32| u64::from(count)),
             live_messages: segment.live_count(),
-            live_bytes: segment.live_cost(),
+            // A message in a frame of its own costs more than many in one.
+            live_bytes: segment.live_cost().min(segment.disk_size()),
             created_ms: header.created_ms,
             reclaimable_bytes: if is_active { 0 } else { compact::gain(segment) },
             is_active,

@@ -144,7 +144,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "DIR", conflicts_with = "url", help_heading = "Which server")]
     pub disk: Option<PathBuf>,
 
-    /// Where results and report go: a new folder [default: ./marconi-bench-<date>].
+    /// Where results and report go: a new folder [default: `./marconi-bench-DATE`].
     #[arg(long, value_name = "DIR", help_heading = "Results")]
     pub out: Option<PathBuf>,
     /// Decides at which moments the power is cut. The same seed cuts at the same ones.
