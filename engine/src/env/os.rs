@@ -136,7 +136,6 @@ impl File for OsFile {
 
     fn read_ahead(&self) {
         // A hint: where it is not taken, reading is slower and no more.
-        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::Sequential);
         let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::WillNeed);
     }
 

@@ -126,12 +126,15 @@ pub struct Run {
 }
 
 /// What an index says, before it is one.
-#[derive(Debug, rkyv::Archive, rkyv::Serialize)]
+#[derive(Debug, Default, rkyv::Archive, rkyv::Serialize)]
 #[rkyv(derive(Debug))]
 pub(crate) struct Archive {
     runs: Vec<Run>,
     entries: Vec<Entry>,
 }
+
+/// A builder that is used again keeps room for so many queues.
+const KEPT_QUEUES: usize = 10_000;
 
 /// Collects the entries of a segment, frame by frame.
 #[derive(Debug, Default)]
@@ -146,21 +149,35 @@ impl IndexBuilder {
     }
 
     /// The archive of all that was added.
-    pub(crate) fn finish(self) -> Archive {
-        let mut archive = Archive { runs: Vec::new(), entries: Vec::new() };
-        for (queue, mut messages) in self.queues {
+    pub(crate) fn finish(mut self) -> Archive {
+        let mut archive = Archive::default();
+        self.fill(&mut archive);
+        archive
+    }
+
+    /// Turns all that was added into an archive, in the place of what that held. Both keep their memory,
+    /// for the next segment.
+    pub(crate) fn fill(&mut self, archive: &mut Archive) {
+        archive.runs.clear();
+        archive.entries.clear();
+        for (queue, messages) in &mut self.queues {
             // Frames of one queue lie in order already, but for what compaction joined.
-            messages.sort_by_key(|(seq, _)| *seq);
+            if !messages.is_sorted_by_key(|(seq, _)| *seq) {
+                messages.sort_by_key(|(seq, _)| *seq);
+            }
             let mut rest = messages.as_slice();
             while let Some((first_seq, _)) = rest.first().copied() {
                 // A run ends where a number no longer fits an entry.
                 let fits = |(seq, _): &(u64, Entry)| seq - first_seq <= u64::from(u32::MAX);
                 let (here, after) = rest.split_at(rest.partition_point(fits));
-                archive.push_run(queue, here);
+                archive.push_run(*queue, here);
                 rest = after;
             }
+            messages.clear();
         }
-        archive
+        if self.queues.len() > KEPT_QUEUES {
+            self.queues.clear();
+        }
     }
 }
 
@@ -168,16 +185,25 @@ impl Archive {
     fn push_run(&mut self, queue: QueueId, messages: &[(u64, Entry)]) {
         let first_seq = messages[0].0;
         let start = self.entries.len();
-        let mut bytes = Vec::with_capacity(messages.len() * size_of::<Entry>());
+        let mut crc = crc32fast::Hasher::new();
+        // Many at once: the checksum likes long pieces.
+        let mut piece = [0; 64 * size_of::<Entry>()];
+        let mut filled = 0;
         let (mut due_ms, mut cost) = (u64::MAX, 0);
         for (seq, entry) in messages {
             let seq_delta = u32::try_from(seq - first_seq).expect("runs are split where it ends");
             let entry = Entry { seq_delta, ..*entry };
-            bytes.extend_from_slice(&entry.le_bytes());
+            piece[filled..filled + size_of::<Entry>()].copy_from_slice(&entry.le_bytes());
+            filled += size_of::<Entry>();
+            if filled == piece.len() {
+                crc.update(&piece);
+                filled = 0;
+            }
             due_ms = due_ms.min(entry.expires_ms());
             cost += entry.cost();
             self.entries.push(entry);
         }
+        crc.update(&piece[..filled]);
         self.runs.push(Run {
             queue: queue.0,
             first_seq,
@@ -186,7 +212,7 @@ impl Archive {
             cost,
             start: u32::try_from(start).expect("a segment is smaller than 4 GiB"),
             count: u32::try_from(messages.len()).expect("a segment is smaller than 4 GiB"),
-            crc: crc32fast::hash(&bytes),
+            crc: crc.finalize(),
             reserved: 0,
         });
     }

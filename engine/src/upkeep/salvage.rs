@@ -6,7 +6,7 @@ use super::recover::{Look, RecoveryReport};
 use super::replay::{Known, Replay};
 use super::segments::index_in_memory;
 use super::survey::{Access, Checkpoints, Counts, Mend, Survey, segment_name};
-use super::whole::{self, FoundIndex, Whole};
+use super::whole::{self, FoundIndex, Scratch, Whole};
 use crate::config::Config;
 use crate::domain::{Lsn, QueueId, Seq};
 use crate::env::Environment;
@@ -24,6 +24,8 @@ use std::time::Instant;
 
 /// Segments read at the same time. Beside a running engine it is one: the processors are the engine's.
 const READERS: usize = 2;
+/// So many segments the disk is ahead of them.
+const AHEAD: usize = 4;
 
 /// What could be read, and what is wrong.
 pub(crate) struct Salvaged {
@@ -310,19 +312,35 @@ fn read_wholes(
     progress: &mut dyn Progress,
 ) -> Vec<Whole> {
     progress.begin("reading", segments.iter().map(Segment::size).sum());
-    let work = Mutex::new(segments.iter().zip(indexes).enumerate());
+    let (ahead, taken) = mpsc::sync_channel(AHEAD);
+    let work = Mutex::new((segments.iter().zip(indexes).enumerate(), taken));
     let mut wholes: Vec<Option<Whole>> = segments.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
+        // One more asks the disk for what comes next: reading and checking do not wait for each other.
+        // Beside a running engine the disk is the engine's, too.
+        scope.spawn(move || {
+            for segment in segments {
+                if ahead.send(()).is_err() {
+                    return;
+                }
+                if readers > 1 {
+                    segment.read_ahead();
+                }
+            }
+        });
         let (done, results) = mpsc::sync_channel(readers);
         for _ in 0..readers {
             let (done, work) = (done.clone(), &work);
             scope.spawn(move || {
-                let next = || work.lock().expect("taking the next one does not panic").next();
+                let next = || {
+                    let mut work = work.lock().expect("taking the next one does not panic");
+                    let next = work.0.next()?;
+                    work.1.recv().ok().map(|()| next)
+                };
+                let mut scratch = Scratch::default();
                 while let Some((place, (segment, index))) = next() {
-                    // The disk reads one ahead of the processors.
-                    segment.read_ahead();
-                    segments.get(place + readers).inspect(|ahead| ahead.read_ahead());
-                    if done.send((place, whole::read(segment, index, engine_id))).is_err() {
+                    let whole = whole::read(segment, index, engine_id, &mut scratch);
+                    if done.send((place, whole)).is_err() {
                         return;
                     }
                 }

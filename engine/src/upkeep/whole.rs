@@ -2,15 +2,16 @@
 //! read and what cannot; knows neither state nor what is done about it.
 
 use crate::domain::{QueueId, Seq};
-use crate::env::Disk;
+use crate::env::{Disk, File};
 use crate::fault::{Fault, FaultKind, Lost, LostKind};
 use crate::files::format;
-use crate::files::segment_index::{IndexBuilder, SegmentIndex, client_hash, entry_of};
+use crate::files::segment_index::{Archive, IndexBuilder, SegmentIndex, client_hash, entry_of};
 use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
 use crate::log::record::{self, Record};
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
 use std::io;
+use std::sync::Arc;
 
 /// Bytes of a segment that are no frame, and that once were.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,16 +62,16 @@ pub(crate) struct Whole {
 pub(crate) enum FoundIndex {
     Missing,
     Damaged(String),
-    Found(SegmentIndex),
+    Found(SegmentIndex, Arc<dyn File>),
 }
 
 impl FoundIndex {
     /// Looks for the index of a segment.
     pub(crate) fn open(disk: &dyn Disk, segment: &Segment) -> FoundIndex {
         let path = format::index_path(&segment.path);
-        match disk.open_to_read(&path).and_then(|file| file.map()) {
-            Ok(mapping) => match SegmentIndex::read(mapping.bytes) {
-                Ok(index) => FoundIndex::Found(index),
+        match disk.open_to_read(&path).and_then(|file| Ok((file.map()?, file))) {
+            Ok((mapping, file)) => match SegmentIndex::read(mapping.bytes) {
+                Ok(index) => FoundIndex::Found(index, file),
                 Err(why) => FoundIndex::Damaged(why.to_string()),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => FoundIndex::Missing,
@@ -87,15 +88,26 @@ impl Whole {
     }
 }
 
+/// Memory that reading segments takes, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    index: IndexBuilder,
+    archive: Archive,
+}
+
 /// Reads a segment whole.
-pub(crate) fn read(segment: &Segment, found: FoundIndex, engine_id: u128) -> Whole {
-    let mut reader = Reader {
-        engine_id,
-        frames: 0,
-        messages: 0,
-        holes: Vec::new(),
-        index: IndexBuilder::default(),
-    };
+pub(crate) fn read(
+    segment: &Segment,
+    found: FoundIndex,
+    engine_id: u128,
+    scratch: &mut Scratch,
+) -> Whole {
+    if let FoundIndex::Found(_, file) = &found {
+        // A map is read page by page, as it is looked at: by the time the frames are read it is there.
+        file.read_ahead();
+    }
+    let index = &mut scratch.index;
+    let mut reader = Reader { engine_id, frames: 0, messages: 0, holes: Vec::new(), index };
     let mut scanner = Scanner::new(segment);
     let mut looked_again = 0;
     loop {
@@ -113,22 +125,22 @@ pub(crate) fn read(segment: &Segment, found: FoundIndex, engine_id: u128) -> Who
         reader.hole(segment, position, size, &why.to_string(), head);
     }
     let (end, end_position) = (scanner.end(), scanner.position());
-    let Reader { frames, messages, mut holes, index, .. } = reader;
+    let Reader { frames, messages, mut holes, .. } = reader;
     let has_lost = !holes.is_empty() || ends_early(end).is_some();
-    let (state, index) = check_index(found, index, has_lost);
+    let (state, index) = check_index(found, scratch, has_lost);
     holes.sort_by_key(|hole| hole.position);
     Whole { frames, messages, holes, end, end_position, state, index: Some(index) }
 }
 
-struct Reader {
+struct Reader<'a> {
     engine_id: u128,
     frames: u64,
     messages: u64,
     holes: Vec<Hole>,
-    index: IndexBuilder,
+    index: &'a mut IndexBuilder,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn frame(&mut self, position: u64, head: &Head, payload: &[u8]) {
         self.frames += 1;
         let malformed = |why: String| Hole {
@@ -174,22 +186,23 @@ impl Reader {
 /// Holds the index beside a segment against one made from what could be read of it. Which to use.
 fn check_index(
     found: FoundIndex,
-    made: IndexBuilder,
+    scratch: &mut Scratch,
     has_holes: bool,
 ) -> (IndexState, SegmentIndex) {
-    let made = made.finish();
+    scratch.index.fill(&mut scratch.archive);
+    let made = &scratch.archive;
     let found = match found {
-        FoundIndex::Missing => return (IndexState::Missing, SegmentIndex::of(&made)),
-        FoundIndex::Damaged(why) => return (IndexState::Damaged(why), SegmentIndex::of(&made)),
-        FoundIndex::Found(found) => found,
+        FoundIndex::Missing => return (IndexState::Missing, SegmentIndex::of(made)),
+        FoundIndex::Damaged(why) => return (IndexState::Damaged(why), SegmentIndex::of(made)),
+        FoundIndex::Found(found, _) => found,
     };
     if let Err(why) = found.check_entries() {
-        return (IndexState::Damaged(why), SegmentIndex::of(&made));
+        return (IndexState::Damaged(why), SegmentIndex::of(made));
     }
     // What cannot be read is in the index still; whether the rest agrees is seen entry by entry.
-    match found.difference(&made, has_holes) {
+    match found.difference(made, has_holes) {
         None => (IndexState::Right, found),
-        Some(what) => (IndexState::Differs(what), SegmentIndex::of(&made)),
+        Some(what) => (IndexState::Differs(what), SegmentIndex::of(made)),
     }
 }
 
