@@ -35,6 +35,7 @@ const BANNED: [Banned; 7] = [
         // All keep to a rate, in steps that closing cuts short. The next is a measurement, and the
         // last a client, which has to ask again.
         allowed: &[
+            "engine/src/env/gentle.rs",
             "engine/src/upkeep/compact.rs",
             "engine/src/upkeep/segments.rs",
             "engine/benches/decisions/segment_reuse.rs",

@@ -2,7 +2,7 @@
 //! thousand queues, alone and beside a server under load. Prints figures and ratios; asserts nothing.
 //!
 //! ```text
-//! cargo bench -p marconi-tools --bench folder [-- MESSAGES [SECONDS]]   10000000 and 10 s a phase
+//! cargo bench -p marconi-tools --bench folder [-- MESSAGES [SECONDS [ROUNDS]]]   10000000, 5 s a phase, 10
 //! ```
 //!
 //! Cold figures need the right to drop the system's cache (root on Linux); without it they are warm, and
@@ -33,14 +33,14 @@ fn main() {
     let number = |at: usize, default: u64| {
         words.get(at).map_or(default, |word| word.parse().expect("a number"))
     };
-    let (messages, seconds) = (number(0, 10_000_000), number(1, 10));
+    let (messages, seconds) = (number(0, 10_000_000), number(1, 5));
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let folder = place.path().join("data");
     fill(&folder, messages);
     let bytes = size_of(&folder);
     println!("{messages} messages of 100 bytes in {QUEUES} queues: {} MiB", bytes >> 20);
     alone(&folder, bytes);
-    beside(&folder, Duration::from_secs(seconds));
+    beside(&folder, Duration::from_secs(seconds), number(2, 10));
 }
 
 /// Posts through an engine, and ends as a crash does: a start has to replay.
@@ -170,8 +170,9 @@ fn alone(folder: &Path, bytes: u64) {
     }
 }
 
-/// The server under an even load, with and without somebody who looks at its folder.
-fn beside(folder: &Path, time: Duration) {
+/// The server under an even load, with and without somebody who looks at its folder; the second quiet
+/// phase of each round shows the noise.
+fn beside(folder: &Path, time: Duration, rounds: u64) {
     let server = Server::start(folder);
     println!("\npost, claim, delete at {RATE} requests/s: milliseconds");
     println!(
@@ -179,17 +180,18 @@ fn beside(folder: &Path, time: Duration) {
         "", "p50", "p99", "p99.9", "p99 ratio", "looks"
     );
     let path = folder.to_str().expect("text").to_owned();
-    let phases: [(&str, Option<Vec<&str>>); 4] = [
+    let phases: [(&str, Option<Vec<&str>>); 5] = [
         ("quiet", None),
         ("stat", Some(vec!["log", "stat", &path])),
         ("verify", Some(vec!["log", "verify", &path, "--quiet"])),
+        ("quiet again", None),
         ("inspect", Some(vec!["log", "inspect", &path])),
     ];
     let mut all: Vec<Vec<u64>> = vec![Vec::new(); phases.len()];
     let mut p99s: Vec<Vec<u64>> = vec![Vec::new(); phases.len()];
-    let mut looks = [0; 4];
+    let mut looks = [0; 5];
     load(server.address, Duration::from_secs(2));
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         for (place, (_, arguments)) in phases.iter().enumerate() {
             let stop = Arc::new(AtomicBool::new(false));
             let looker = arguments.clone().map(|arguments| {
@@ -216,23 +218,24 @@ fn beside(folder: &Path, time: Duration) {
             all[place].extend(latencies);
         }
     }
-    let median = |values: &[u64]| {
-        let mut values = values.to_vec();
-        values.sort_unstable();
-        values[values.len() / 2]
-    };
-    let quiet = median(&p99s[0]) as f64;
+    let mut quiet = 0.0;
     for (place, (name, _)) in phases.iter().enumerate() {
         all[place].sort_unstable();
+        p99s[place].sort_unstable();
         let at = |share: f64| all[place][(all[place].len() as f64 * share) as usize] as f64 / 1e3;
-        let p99 = median(&p99s[place]) as f64;
+        if place == 0 {
+            quiet = at(0.99);
+        }
+        let (least, most) = (p99s[place][0], p99s[place][p99s[place].len() - 1]);
         println!(
-            "{name:<12}{:>10.2}{:>10.2}{:>10.2}{:>12.2}{:>10}",
+            "{name:<12}{:>10.2}{:>10.2}{:>10.2}{:>12.2}{:>10}   rounds {:.1} to {:.1}",
             at(0.5),
-            p99 / 1e3,
+            at(0.99),
             at(0.999),
-            p99 / quiet,
-            looks[place]
+            at(0.99) / quiet,
+            looks[place],
+            least as f64 / 1e3,
+            most as f64 / 1e3
         );
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod clock;
+mod gentle;
 mod os;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -30,6 +31,11 @@ impl Environment {
     /// The real one: the system's files and its clock.
     pub fn system() -> Environment {
         Environment { disk: Arc::new(OsDisk), clock: Arc::new(SystemClock::new()) }
+    }
+
+    /// The same world, read with pauses: for a look beside an engine that works on the same files.
+    pub(crate) fn gentle(self) -> Environment {
+        Environment { disk: Arc::new(gentle::GentleDisk(self.disk)), clock: self.clock }
     }
 }
 

@@ -97,7 +97,7 @@ pub fn frames(
     options: FrameOptions,
     visit: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> Result<()> {
-    frames_in(folder, &Environment::system(), options, visit)
+    frames_in(folder, &super::world(folder), options, visit)
 }
 
 /// As [`frames`], in a world of your own.
@@ -251,7 +251,7 @@ impl Follow {
     /// # Errors
     /// `Folder` when it is none of ours.
     pub fn new(folder: &Path, from: Lsn) -> Result<Follow> {
-        Follow::new_in(folder, &Environment::system(), from)
+        Follow::new_in(folder, &super::world(folder), from)
     }
 
     /// As [`Follow::new`], in a world of your own.

@@ -15,6 +15,9 @@ mod repair;
 mod verify;
 mod view;
 
+use crate::env::Environment;
+use std::path::Path;
+
 pub use crate::progress::Progress;
 pub use build::{
     BuildOptions, Built, ClaimImage, FolderBuilder, LifeImage, MessageImage, QueueImage,
@@ -30,3 +33,10 @@ pub use verify::{Finding, LostItem, Verification, verify, verify_in};
 pub use view::{
     CheckpointSummary, ClaimSummary, QueueSummary, SegmentSummary, Summary, View, ViewMessage,
 };
+
+/// The world in which to look at a folder: where an engine works on it, reading makes pauses.
+fn world(folder: &Path) -> Environment {
+    let world = Environment::system();
+    let is_free = view::holder(folder, &world).is_ok_and(|holder| holder.is_none());
+    if is_free { world } else { world.gentle() }
+}

@@ -89,7 +89,7 @@ pub struct RepairDone {
 /// # Errors
 /// `Folder` when it is none of ours, `Newer`, `Io`.
 pub fn plan_repair(folder: &Path, progress: &mut dyn Progress) -> Result<RepairPlan> {
-    plan_repair_in(folder, &Environment::system(), progress)
+    plan_repair_in(folder, &super::world(folder), progress)
 }
 
 /// As [`plan_repair`], in a world of your own.

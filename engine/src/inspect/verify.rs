@@ -132,7 +132,7 @@ pub(super) fn findings(faults: &[Fault], state: &State) -> Vec<Finding> {
 /// # Errors
 /// When it could not be checked: `Folder` when it is none of ours, `Io`.
 pub fn verify(folder: &Path, progress: &mut dyn Progress) -> Result<Verification> {
-    verify_in(folder, &Environment::system(), progress)
+    verify_in(folder, &super::world(folder), progress)
 }
 
 /// As [`verify`], in a world of your own.

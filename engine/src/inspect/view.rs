@@ -220,7 +220,7 @@ impl View {
     /// # Errors
     /// Those with which a start would refuse it, but that it is in use.
     pub fn open(folder: &Path) -> Result<View> {
-        View::open_in(folder, Environment::system())
+        View::open_in(folder, super::world(folder))
     }
 
     /// As [`View::open`], in a world of your own.
