@@ -112,13 +112,20 @@ impl QueueKey {
         if project.len() > Self::PART_SIZE_MAX || name.len() > Self::PART_SIZE_MAX {
             return None;
         }
-        let mut bytes = Vec::with_capacity(2 + project.len() + name.len());
-        // Both fit: the lengths were checked above.
-        bytes.push((project.len() >> 8) as u8);
-        bytes.push((project.len() & 0xff) as u8);
-        bytes.extend_from_slice(project.as_bytes());
-        bytes.extend_from_slice(name.as_bytes());
-        Some(QueueKey(bytes.into()))
+        // The size fits: it was checked above.
+        let size = [(project.len() >> 8) as u8, (project.len() & 0xff) as u8];
+        let parts = [&size, project.as_bytes(), name.as_bytes()];
+        // Most keys are short: put together on the stack they cost one allocation.
+        let mut short = [0; 128];
+        let whole = 2 + project.len() + name.len();
+        let Some(bytes) = short.get_mut(..whole) else { return Some(QueueKey(parts.concat().into())) };
+        let mut rest = &mut *bytes;
+        for part in parts {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+        }
+        Some(QueueKey((&*bytes).into()))
     }
 
     /// The key stored as `bytes`, or `None` when they are not a key.
@@ -195,9 +202,16 @@ const TAG_MESSAGE: u8 = b'm';
 const TAG_CLAIM: u8 = b'c';
 const TAG_MARKER: u8 = b'p';
 
+impl MessageId {
+    /// The id as clients see it.
+    pub fn text(&self) -> IdText {
+        IdText::new(TAG_MESSAGE, &[self.queue.0, self.seq.0])
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(IdText::new(TAG_MESSAGE, &[self.queue.0, self.seq.0]).as_str())
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -209,9 +223,16 @@ impl std::str::FromStr for MessageId {
     }
 }
 
+impl ClaimId {
+    /// The id as clients see it.
+    pub fn text(&self) -> IdText {
+        IdText::new(TAG_CLAIM, &[self.0.0])
+    }
+}
+
 impl fmt::Display for ClaimId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(IdText::new(TAG_CLAIM, &[self.0.0]).as_str())
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -245,9 +266,16 @@ const CHECK_SIZE: usize = 3;
 
 /// The text of an id, built without an allocation: the integers as LEB128, then three bytes of a
 /// CRC-32 over the kind and them, all in URL-safe base64 without padding.
-struct IdText {
+#[derive(Clone, Copy)]
+pub struct IdText {
     text: [u8; ID_TEXT_MAX],
     size: usize,
+}
+
+impl fmt::Debug for IdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
 }
 
 impl IdText {
@@ -282,7 +310,8 @@ impl IdText {
         id
     }
 
-    fn as_str(&self) -> &str {
+    /// The text.
+    pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text[..self.size]).expect("the alphabet is ASCII")
     }
 }

@@ -11,11 +11,12 @@ use crate::core::Core;
 use crate::domain::{Durability, Lsn, QueueKey};
 use crate::env::Environment;
 use crate::error::{Error, Result};
-use crate::log::commit::{Appended, NewFrame, Refused};
+use crate::log::tail::{Appended, NewFrame, Refused};
 use crate::log::frame::Kind;
 use crate::log::record::{Payload, Record};
 use crate::log::segment::Segment;
 use crate::log::watermark::Mark;
+pub use crate::log::watermark::Attendance;
 use crate::metrics::{CompactionMetrics, EngineMetrics, SegmentMetrics, UnderWay, add};
 use crate::receipt::Receipt;
 use crate::state::queue::{Located, Place, Queue};
@@ -167,6 +168,20 @@ impl Engine {
     /// written than may, or no segment is ready; a task that awaits this first does not.
     pub fn ready(&self) -> impl Future<Output = ()> + Send + '_ {
         std::future::poll_fn(|context| self.core.log.poll_ready(context.waker()))
+    }
+
+    /// Makes this thread attend to the log, for as long as the answer is held: it promises to call
+    /// [`Engine::before_sleep`] whenever it has nothing else to do. What is appended on it is then written,
+    /// and often synced, without waking the commit thread; its tasks are woken by the [`Attendance`], which
+    /// it polls beside them. Receipts that it waits for see to that themselves.
+    pub fn attend(&self) -> Attendance {
+        self.core.log.watermarks().attend()
+    }
+
+    /// What an attending thread calls before it sleeps; nothing on any other thread. Does not block on a
+    /// disk that is slow.
+    pub fn before_sleep(&self) {
+        self.core.log.watermarks().before_sleep();
     }
 
     /// One round of readying and indexing segments, on this thread. For tests that leave no timing

@@ -63,7 +63,9 @@ pub mod internals;
 
 pub use config::{Config, DurabilityRule};
 pub use domain::*;
-pub use engine::{Claim, Engine, Message, NewMessage, Page, QueueGlance, RecoveryReport};
+pub use engine::{
+    Attendance, Claim, Engine, Message, NewMessage, Page, QueueGlance, RecoveryReport,
+};
 pub use error::{Error, Result};
 pub use fault::{Fault, FaultKind, Lost, LostKind, Severity};
 pub use metrics::{

@@ -88,7 +88,12 @@ impl<T> Receipt<T> {
         loop {
             match receipt.as_mut().poll(&mut Context::from_waker(&waker)) {
                 Poll::Ready(answer) => return answer,
-                Poll::Pending => std::thread::park(),
+                Poll::Pending => {
+                    if let Some(gate) = &receipt.gate {
+                        gate.watermarks.before_sleep();
+                    }
+                    std::thread::park();
+                }
             }
         }
     }

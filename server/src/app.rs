@@ -13,8 +13,8 @@ pub struct App<S> {
     limits: RwLock<Arc<Limits>>,
     in_flight: BytesInFlight,
     observer: Arc<dyn Observer>,
-    /// Tells the request ids of this start from those of others.
-    started: u32,
+    /// What all request ids of this start begin with.
+    id_start: String,
     requests: AtomicU64,
 }
 
@@ -28,7 +28,7 @@ impl<S> App<S> {
             in_flight: BytesInFlight::default(),
             observer,
             // The low bits are those that differ.
-            started: (since_epoch.as_millis() & u128::from(u32::MAX)) as u32,
+            id_start: format!("req-{:08x}-", since_epoch.as_millis() & u128::from(u32::MAX)),
             requests: AtomicU64::new(0),
         }
     }
@@ -61,7 +61,14 @@ impl<S> App<S> {
     /// A new request's id: unique within this start, and nearly so between starts.
     pub fn next_request_id(&self) -> String {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        format!("req-{:08x}-{number:x}", self.started)
+        let mut id = String::with_capacity(self.id_start.len() + 16);
+        id.push_str(&self.id_start);
+        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+        for place in (0..digits).rev() {
+            let digit = (number >> (4 * place)) as u32 & 0xf;
+            id.push(char::from_digit(digit, 16).expect("four bits are a digit"));
+        }
+        id
     }
 }
 

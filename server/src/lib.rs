@@ -18,3 +18,5 @@ pub mod metrics;
 pub mod reload;
 pub mod shutdown;
 pub mod signals;
+mod timely;
+pub mod workers;

@@ -54,13 +54,11 @@ fn serve(
     }
     let log_level = telemetry::start(&config.log_level, config.log_format).map_err(Failure::Run)?;
 
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(count) = config.worker_threads {
-        runtime.worker_threads(count);
-    }
-    let runtime = runtime
+    // This thread accepts, one more answers operators; connections have threads of their own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
-        .thread_name("marconi-serve")
+        .thread_name("marconi-admin")
         .build()
         .map_err(|cause| Failure::Run(format!("cannot start threads: {cause}")))?;
     let ended = runtime.block_on(run::run(request, settings, config, log_level));

@@ -14,11 +14,14 @@ use crate::shutdown::{ShutdownTrigger, shutdown};
 use crate::signals;
 use crate::store::EngineStore;
 use crate::telemetry::LogLevel;
+use crate::workers::{Duty, Workers};
 use marconi_engine::env::Environment;
 use marconi_engine::{
     CompactionMetrics, Engine, EngineMetrics, Error, QueueGlance, RecoveryReport, SegmentMetrics,
 };
+use std::convert::Infallible;
 use std::sync::{Arc, RwLock};
+use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -49,7 +52,11 @@ pub async fn run(
     let process = Process::new(Arc::clone(&stats));
     let care = Arc::new(EngineCare { app: Arc::clone(&app), process, stop: Arc::clone(&stop) });
 
-    let options = listen_options(&config, stats)?;
+    let mut options = listen_options(&config, stats)?;
+    let count = config.worker_threads.or_else(|| available_parallelism().ok().map(usize::from));
+    let workers = Workers::start(count.unwrap_or(1), &Arc::new(EngineDuty(Arc::clone(&app))));
+    let workers = Arc::new(workers.map_err(|cause| format!("cannot start threads: {cause}"))?);
+    options.workers = Some(Arc::clone(&workers));
     let listener = bind("listen", &config.listen).await?;
     let admin_listener = match &config.admin_listen {
         Some(address) => Some(bind("admin_listen", address).await?),
@@ -84,6 +91,8 @@ pub async fn run(
     if let Drained::Cut(count) = drained {
         tracing::warn!(count, "the time for draining is over; connections were cut");
     }
+    // No connection is left. Joining threads blocks, if not for long.
+    let _ = tokio::task::spawn_blocking(move || drop(workers)).await;
     // The store closes while admin connections end: neither waits for the other.
     drop(admin_stop);
     let closed = blocking(move || app.store().engine().close()).await;
@@ -133,6 +142,7 @@ fn listen_options(config: &Config, stats: Arc<ListenStats>) -> Result<ListenOpti
         #[cfg(feature = "tls")]
         tls,
         stats,
+        workers: None,
     })
 }
 
@@ -174,6 +184,19 @@ fn summary(report: &RecoveryReport) -> String {
         text.push_str(&format!(", from an older checkpoint: {why}"));
     }
     text
+}
+
+/// What the workers do between tasks: the log's work, which spares waking its thread.
+struct EngineDuty(Arc<App<EngineStore>>);
+
+impl Duty for EngineDuty {
+    async fn attend(&self) -> Infallible {
+        self.0.store().engine().attend().await
+    }
+
+    fn before_sleep(&self) {
+        self.0.store().engine().before_sleep();
+    }
 }
 
 /// The service as an operator cares for it.

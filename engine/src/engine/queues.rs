@@ -6,7 +6,7 @@ use crate::domain::{
     Created, Durability, QueueEntry, QueueId, QueueInfo, QueueKey, QueueStats, Seq,
 };
 use crate::error::{Error, Result};
-use crate::log::commit::{NewFrame, Refused};
+use crate::log::tail::{NewFrame, Refused};
 use crate::log::frame::Kind;
 use crate::metrics::add;
 use crate::receipt::Receipt;

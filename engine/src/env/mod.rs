@@ -16,7 +16,7 @@ pub mod sim;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use os::OsDisk;
-pub(crate) use os::ask_for_priority;
+pub(crate) use os::{ask_for_priority, give_way};
 
 /// The world an engine runs in.
 #[derive(Debug, Clone)]
@@ -47,6 +47,11 @@ pub trait Disk: Send + Sync + Debug {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
     /// Makes an empty file, or empties the one that is there.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// As [`Disk::create`], for a file that is written once in large pieces and not read soon: the pieces
+    /// are multiples of 4 KiB, in size, place and in memory.
+    fn create_to_fill(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.create(path)
+    }
     /// Opens a file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Opens a file that is only looked at, perhaps beside the process that writes it.

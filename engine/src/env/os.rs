@@ -47,6 +47,23 @@ impl Disk for OsDisk {
         Ok(Arc::new(OsFile(file)))
     }
 
+    fn create_to_fill(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        #[cfg(target_os = "linux")]
+        {
+            let direct = rustix::fs::OFlags::DIRECT.bits();
+            match options.clone().custom_flags(direct.cast_signed()).open(path) {
+                Ok(file) => return Ok(Arc::new(OsFile(file))),
+                // Not every file system can.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Arc::new(OsFile(options.open(path)?)))
+    }
+
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(OsFile(OpenOptions::new().read(true).write(true).open(path)?)))
     }
@@ -115,6 +132,12 @@ impl Disk for OsDisk {
 pub(crate) fn ask_for_priority() {
     const NICENESS: i32 = -10;
     // On Linux niceness is a property of the thread that asks.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// Asks the scheduler to let other threads go first: what this one does can wait, and a request cannot.
+pub(crate) fn give_way() {
+    const NICENESS: i32 = 10;
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 

@@ -1,63 +1,46 @@
-//! The tail of the log: frames are appended to a buffer, and one thread writes and syncs it. When it
-//! syncs, by durability. Knows neither records nor queues.
+//! From the tail to the disk. Frames are appended to the tail; one thread at a time writes them, one at a
+//! time syncs, and while one syncs another writes on. Knows neither records nor queues.
 //!
-//! * LSNs are given out in the order in which frames lie in the buffer.
+//! * LSNs are given out in the order in which frames lie in the tail.
 //! * While one sync is under way the next group gathers; nobody waits for a timer.
 //! * A segment is synced whole before the first byte of the next one is written, so only the last
 //!   segment can have a hole.
 //! * The first failure of a write or a sync is final.
+//!
+//! The commit thread does all of this by itself. A thread that attends to the log (see
+//! [`super::watermark::Attendance`]) does what is quick before it sleeps, which spares waking another thread:
+//! it writes, and it syncs where few wait. It leaves the rest to the commit thread, above all while the disk
+//! is slow: it has other things to do than to wait for one.
+//!
+//! Lock order: writer, syncer, tail, unsynced.
 
-use super::frame::{HEAD_SIZE, Head, Kind, padded};
+use super::frame::{HEAD_SIZE, Head, padded};
 use super::segment::Segment;
-use super::watermark::{Mark, Watermarks};
+use super::tail::{Appended, Ending, Group, NewFrame, Refused, Tail};
+use super::watermark::{Chores, Mark, Watermarks};
 use crate::domain::{Durability, Lsn};
 use crate::error::{Error, Result};
-use crate::files::format::SEGMENT_HEADER_SIZE;
 use crate::metrics::{Counters, add};
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a writer waits for room in the buffer or for the next segment before it gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For so many frames an attending thread syncs by itself, since the time a sync takes is more than these
+/// requests take to serve.
+const FEW_FRAMES: u64 = 4;
+/// An attending thread waits for a disk whose writes or syncs take at most so long.
+const QUICK_US: u64 = 400;
+/// More bytes than this an attending thread does not sync by itself.
+const FEW_BYTES: u64 = 64 << 10;
+/// Bytes that are written and not synced even though nobody asks for it. When the segment ends everybody
+/// waits for the last of them.
+const BEHIND_MAX: u64 = 4 << 20;
 /// Buffers that are kept for reuse do not stay larger than this.
 const KEPT_BUFFER_SIZE: usize = 4 << 20;
-
-/// A frame to be appended: all but what only the tail knows.
-#[derive(Debug)]
-pub(crate) struct NewFrame<'a> {
-    pub(crate) kind: Kind,
-    pub(crate) at_ms: u64,
-    pub(crate) queue: u64,
-    pub(crate) seq: u64,
-    pub(crate) count: u16,
-    pub(crate) payload: &'a [u8],
-    /// The checksum over the payload.
-    pub(crate) crc: crc32fast::Hasher,
-}
-
-/// Where a frame was appended.
-#[derive(Debug, Clone)]
-pub(crate) struct Appended {
-    pub(crate) head: Head,
-    /// The LSN behind it: it is durable once the watermark has come so far.
-    pub(crate) end: Lsn,
-    pub(crate) segment: Arc<Segment>,
-    /// Where in the segment it begins.
-    pub(crate) position: u64,
-}
-
-/// Why a frame could not be appended.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// The next segment is not there yet: wait for it, with no lock held, and try again.
-    NoRoom,
-    /// No use in trying again.
-    For(Error),
-}
 
 /// The tail and the thread that commits it.
 #[derive(Debug)]
@@ -69,6 +52,16 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Shared {
     tail: Mutex<Tail>,
+    /// Held by whoever takes from the tail and writes.
+    writer: Mutex<()>,
+    /// Held by whoever syncs.
+    syncer: Mutex<()>,
+    unsynced: Mutex<Unsynced>,
+    /// Frames lie in the tail. Changed under its lock.
+    has_frames: AtomicBool,
+    /// How long writing a group, and a sync, take lately, in microseconds.
+    write_us: AtomicU64,
+    sync_us: AtomicU64,
     /// The commit thread waits here for work.
     work: Condvar,
     /// Writers wait here for room.
@@ -78,6 +71,8 @@ struct Shared {
     waiting_bytes_max: u64,
     /// The active segment may be too full for the next frame, and the next one is not there.
     low_on_room: AtomicBool,
+    /// Threads that wait on `room`. Announcing to nobody would be a system call for nothing.
+    room_sleepers: AtomicUsize,
     /// Some task waits in `Tail::room_wakers`.
     has_room_wakers: AtomicBool,
     posting_stopped: AtomicBool,
@@ -89,105 +84,32 @@ struct Shared {
     counters: Arc<Counters>,
 }
 
-#[derive(Debug)]
-struct Tail {
-    active: Arc<Segment>,
-    position: u64,
-    next: Option<Arc<Segment>>,
-    chunks: VecDeque<Chunk>,
-    spare_buffers: Vec<Vec<u8>>,
-    frame_count: u64,
-    /// Somebody wants all below this durable.
-    sync_to: Lsn,
-    /// Full segments whose frames may still be on their way.
-    sealed: Vec<Arc<Segment>>,
-    /// Tasks that wait for room, as threads do on the condition.
-    room_wakers: Vec<Waker>,
-    thread_sleeps: bool,
-    ending: Option<Ending>,
+/// Counted among the sleepers while it lives.
+struct Asleep<'a>(&'a AtomicUsize);
+
+impl<'a> Asleep<'a> {
+    fn new(sleepers: &'a AtomicUsize) -> Asleep<'a> {
+        sleepers.fetch_add(1, Ordering::SeqCst);
+        Asleep(sleepers)
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// Write what is there, then end.
-    Orderly,
-    /// End at once, as in a crash.
-    Abrupt,
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
-/// Frames that lie together in one segment.
+/// What was written and not synced.
 #[derive(Debug)]
-struct Chunk {
+struct Unsynced {
     segment: Arc<Segment>,
-    position: u64,
-    bytes: Vec<u8>,
     /// The LSN behind it.
     end: Lsn,
-    /// The strongest demand among its frames.
-    demand: Durability,
-    /// Nothing may be added: it is to be synced on its own.
-    closed: bool,
-}
-
-impl Tail {
-    fn lsn(&self) -> Lsn {
-        self.active.lsn_at(self.position)
-    }
-
-    /// Whether `size` bytes fit the active segment, the frame that ends it included.
-    fn fits(&self, size: usize) -> bool {
-        self.position + (size + HEAD_SIZE) as u64 <= self.active.size()
-    }
-
-    /// The chunk to append to.
-    fn chunk(&mut self) -> &mut Chunk {
-        if self.chunks.back().is_none_or(|chunk| chunk.closed) {
-            self.chunks.push_back(Chunk {
-                segment: self.active.clone(),
-                position: self.position,
-                bytes: self.spare_buffers.pop().unwrap_or_default(),
-                end: self.lsn(),
-                demand: Durability::Memory,
-                closed: false,
-            });
-        }
-        self.chunks.back_mut().expect("one was just added")
-    }
-
-    /// Copies a frame in; its length and checksum are right.
-    fn push(&mut self, head: &[u8; HEAD_SIZE], payload: &[u8]) {
-        let size = padded(HEAD_SIZE + payload.len());
-        let chunk = self.chunk();
-        let end = chunk.bytes.len() + size;
-        chunk.bytes.extend_from_slice(head);
-        chunk.bytes.extend_from_slice(payload);
-        chunk.bytes.resize(end, 0);
-        self.position += size as u64;
-        self.frame_count += 1;
-        let end = self.lsn();
-        self.chunk().end = end;
-    }
-
-    /// Ends the active segment and goes on in the next one.
-    fn roll(&mut self, next: Arc<Segment>, at_ms: u64) {
-        let head = Head {
-            length: HEAD_SIZE as u32,
-            lsn: self.lsn(),
-            at_ms,
-            queue: 0,
-            seq: next.header.base.0,
-            behind: u32::MAX,
-            kind: Kind::SegmentEnd,
-            count: 0,
-        };
-        self.push(&head.encode(crc32fast::Hasher::new()), &[]);
-        self.active.seal(self.lsn());
-        let chunk = self.chunk();
-        chunk.closed = true;
-        chunk.end = next.header.base;
-        self.sealed.push(std::mem::replace(&mut self.active, next));
-        self.position = SEGMENT_HEADER_SIZE;
-    }
+    /// Somebody wants all below this durable.
+    wanted: Lsn,
+    /// When the oldest write of mode `Interval` that is not synced was made.
+    since: Option<Instant>,
 }
 
 impl Log {
@@ -203,31 +125,33 @@ impl Log {
             usize::try_from(active.size() / 4).expect("a segment is at most 1 GiB");
         let shared = Arc::new(Shared {
             frame_size_max,
-            tail: Mutex::new(Tail {
-                active,
-                position: SEGMENT_HEADER_SIZE,
-                next: None,
-                chunks: VecDeque::new(),
-                spare_buffers: Vec::new(),
-                frame_count: 0,
-                sync_to: base,
-                sealed: Vec::new(),
-                room_wakers: Vec::new(),
-                thread_sleeps: false,
-                ending: None,
+            unsynced: Mutex::new(Unsynced {
+                segment: active.clone(),
+                end: base,
+                wanted: base,
+                since: None,
             }),
+            tail: Mutex::new(Tail::new(active)),
+            writer: Mutex::default(),
+            syncer: Mutex::default(),
+            has_frames: AtomicBool::new(false),
+            write_us: AtomicU64::new(0),
+            sync_us: AtomicU64::new(0),
             work: Condvar::new(),
             room: Condvar::new(),
             watermarks: Arc::new(Watermarks::new(base)),
             waiting_bytes: AtomicU64::new(0),
             waiting_bytes_max,
             low_on_room: AtomicBool::new(false),
+            room_sleepers: AtomicUsize::new(0),
             has_room_wakers: AtomicBool::new(false),
             posting_stopped: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             sync_interval,
             counters,
         });
+        let chores: Weak<dyn Chores> = Arc::downgrade(&shared) as Weak<dyn Chores>;
+        shared.watermarks.set_chores(chores);
         let committer = shared.clone();
         let thread = std::thread::Builder::new()
             .name("marconi-commit".into())
@@ -284,7 +208,10 @@ impl Log {
 
     fn wait_for(&self, enough: impl Fn(&Tail) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        // What this thread attends to is for others to do, now that it waits.
+        self.shared.call_thread();
         let mut tail = self.shared.lock();
+        let _asleep = Asleep::new(&self.shared.room_sleepers);
         loop {
             if let Some(why) = self.shared.watermarks.failure() {
                 return Err(Error::ReadOnly(why.clone()));
@@ -344,7 +271,10 @@ impl Log {
         let chunk = tail.chunk();
         chunk.demand = chunk.demand.max(demand);
         chunk.closed = demand == Durability::Each;
-        let wake = std::mem::take(&mut tail.thread_sleeps);
+        shared.has_frames.store(true, Ordering::Relaxed);
+        let is_attended = shared.watermarks.is_attended_here();
+        tail.is_for_thread |= !is_attended;
+        let wake = !is_attended && std::mem::take(&mut tail.thread_sleeps);
         let is_low = tail.next.is_none() && !tail.fits(shared.frame_size_max);
         if is_low {
             shared.low_on_room.store(true, Ordering::SeqCst);
@@ -371,12 +301,13 @@ impl Log {
         if self.shared.watermarks.get(Mark::Durable) >= lsn {
             return;
         }
-        let mut tail = self.shared.lock();
-        if tail.sync_to < lsn {
-            tail.sync_to = lsn;
-            tail.thread_sleeps = false;
-            drop(tail);
-            self.shared.work.notify_one();
+        let mut unsynced = self.shared.lock_unsynced();
+        if unsynced.wanted < lsn {
+            unsynced.wanted = lsn;
+            drop(unsynced);
+            if !self.shared.watermarks.is_attended_here() {
+                self.shared.call_thread();
+            }
         }
     }
 
@@ -451,6 +382,11 @@ impl Log {
     fn finish(&self, ending: Ending) {
         self.shared.lock().ending.get_or_insert(ending);
         self.shared.has_ended.store(true, Ordering::SeqCst);
+        if ending == Ending::Abrupt {
+            // Whoever writes or syncs this moment is the last.
+            drop(self.shared.writer.lock());
+            drop(self.shared.syncer.lock());
+        }
         self.shared.work.notify_all();
         self.shared.announce_room();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -468,24 +404,23 @@ impl Drop for Log {
     }
 }
 
-/// What the commit thread took from the tail.
-struct Group {
-    chunks: VecDeque<Chunk>,
-    frame_count: u64,
-    sync_to: Lsn,
-}
-
-/// The commit thread's view of the file: what was written and not synced.
-struct Unsynced {
-    segment: Arc<Segment>,
-    end: Lsn,
-    /// When the oldest write of mode `Interval` that is not synced was made.
-    since: Option<Instant>,
+impl Chores for Shared {
+    fn do_chores(&self) {
+        if self.watermarks.failure().is_none()
+            && let Err(error) = self.attend()
+        {
+            self.fail(&error);
+        }
+    }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().expect("no code panics while it holds the tail")
+    }
+
+    fn lock_unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.unsynced.lock().expect("no code panics while it holds what is not synced")
     }
 
     /// Whether a frame can be appended now, or never will be.
@@ -500,10 +435,32 @@ impl Shared {
 
     /// Wakes all who wait for room: they look for themselves.
     fn announce_room(&self) {
-        self.room.notify_all();
+        if self.room_sleepers.load(Ordering::SeqCst) > 0 {
+            // Whoever looked before and is about to sleep holds the tail.
+            drop(self.lock());
+            self.room.notify_all();
+        }
         if self.has_room_wakers.swap(false, Ordering::SeqCst) {
             let wakers = std::mem::take(&mut self.lock().room_wakers);
             wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn fail(&self, error: &Error) {
+        self.watermarks.fail(&error.to_string());
+        self.announce_room();
+        self.call_thread();
+    }
+
+    // ---- the commit thread ----
+
+    /// Leaves what there is to do to the commit thread.
+    fn call_thread(&self) {
+        let mut tail = self.lock();
+        tail.is_for_thread = true;
+        if std::mem::take(&mut tail.thread_sleeps) {
+            drop(tail);
+            self.work.notify_one();
         }
     }
 
@@ -518,41 +475,36 @@ impl Shared {
             }
         }
         let _guard = OnPanic(&self.watermarks);
-        let mut unsynced = {
-            let tail = self.lock();
-            Unsynced { segment: tail.active.clone(), end: tail.lsn(), since: None }
-        };
-        while let Some(group) = self.next_group(&unsynced) {
-            if let Err(error) = self.commit(group, &mut unsynced) {
-                self.watermarks.fail(&error.to_string());
-                self.announce_room();
+        while self.wait_for_work() {
+            if let Err(error) = self.commit() {
+                self.fail(&error);
                 return;
             }
-            self.announce_room();
         }
     }
 
-    /// Waits for something to write or to sync; `None` at the end.
-    fn next_group(&self, unsynced: &Unsynced) -> Option<Group> {
+    /// Waits for something to write or to sync; false at the end.
+    fn wait_for_work(&self) -> bool {
         let mut tail = self.lock();
         loop {
-            if tail.ending == Some(Ending::Abrupt) {
-                return None;
+            if tail.ending == Some(Ending::Abrupt) || self.watermarks.failure().is_some() {
+                return false;
             }
-            let due = unsynced.since.map(|since| since + self.sync_interval);
-            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
-            let asked = tail.sync_to > self.watermarks.get(Mark::Durable);
-            if !tail.chunks.is_empty() || asked || left.is_some_and(|left| left.is_zero()) {
-                return Some(Group {
-                    chunks: std::mem::take(&mut tail.chunks),
-                    frame_count: std::mem::take(&mut tail.frame_count),
-                    sync_to: tail.sync_to,
-                });
+            let has_frames = !tail.chunks.is_empty();
+            let is_ending = tail.ending.is_some();
+            if has_frames && (tail.is_for_thread || is_ending) {
+                return true;
             }
-            if tail.ending.is_some() {
-                return None;
+            tail.is_for_thread = false;
+            let left = self.sync_due_in();
+            if left.is_some_and(|left| left.is_zero()) {
+                return true;
+            }
+            if is_ending {
+                return false;
             }
             tail.thread_sleeps = true;
+            tail.thread_has_alarm = left.is_some();
             tail = match left {
                 None => self.work.wait(tail).unwrap_or_else(PoisonError::into_inner),
                 Some(left) => {
@@ -560,48 +512,157 @@ impl Shared {
                 }
             };
             tail.thread_sleeps = false;
+            tail.thread_has_alarm = false;
         }
     }
 
-    fn commit(&self, group: Group, unsynced: &mut Unsynced) -> Result<()> {
-        if group.frame_count > 0 {
-            self.counters.commit_frames.record(group.frame_count);
-        }
-        let mut demand = Durability::Memory;
-        for chunk in group.chunks {
-            let failed = |cause| Error::io("writing", chunk.segment.path.as_path(), cause);
-            chunk.segment.write_at(&chunk.bytes, chunk.position).map_err(failed)?;
-            self.waiting_bytes.fetch_sub(chunk.bytes.len() as u64, Ordering::Relaxed);
-            unsynced.segment = chunk.segment.clone();
-            unsynced.end = chunk.end;
-            demand = demand.max(chunk.demand);
-            if chunk.closed {
-                self.watermarks.publish(Mark::Written, unsynced.end);
-                self.sync(unsynced)?;
+    /// Writes what is there, and syncs when somebody wants it.
+    fn commit(&self) -> Result<()> {
+        {
+            let _turn = self.writer.lock().map_err(|_| panicked())?;
+            let group = self.take(&mut self.lock());
+            if let Some(group) = group {
+                self.write(group)?;
             }
-            self.keep_buffer(chunk.bytes);
         }
-        self.watermarks.publish(Mark::Written, unsynced.end);
-        if self.watermarks.get(Mark::Durable) >= unsynced.end {
+        let _turn = self.syncer.lock().map_err(|_| panicked())?;
+        if self.sync_due_in().is_some_and(|left| left.is_zero()) { self.sync() } else { Ok(()) }
+    }
+
+    // ---- a thread that attends ----
+
+    /// What an attending thread does before it sleeps.
+    fn attend(&self) -> Result<()> {
+        if self.has_ended.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let asked = group.sync_to > self.watermarks.get(Mark::Durable);
-        let due = unsynced.since.is_some_and(|since| since.elapsed() >= self.sync_interval);
-        if asked || due || demand >= Durability::Group {
-            self.sync(unsynced)?;
-        } else if demand == Durability::Interval {
-            unsynced.since.get_or_insert_with(Instant::now);
+        let mut frame_count = 0;
+        if self.has_frames.load(Ordering::Relaxed) {
+            let _turn = match self.writer.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::Poisoned(_)) => return Err(panicked()),
+                Err(TryLockError::WouldBlock) => {
+                    self.call_thread();
+                    return Ok(());
+                }
+            };
+            let mut tail = self.lock();
+            if !tail.chunks.is_empty() && !(tail.is_simple() && self.is_quick(&self.write_us)) {
+                drop(tail);
+                self.call_thread();
+                return Ok(());
+            }
+            let group = self.take(&mut tail);
+            drop(tail);
+            if let Some(group) = group {
+                frame_count = group.frame_count;
+                self.write(group)?;
+            }
         }
+        match self.sync_due_in() {
+            None => return Ok(()),
+            Some(left) if left.is_zero() => {}
+            Some(_) => {
+                let has_alarm = self.lock().thread_has_alarm;
+                if !has_alarm {
+                    self.call_thread();
+                }
+                return Ok(());
+            }
+        }
+        let behind = {
+            let durable = self.watermarks.get(Mark::Durable);
+            self.lock_unsynced().end.0.saturating_sub(durable.0)
+        };
+        if frame_count <= FEW_FRAMES
+            && behind <= FEW_BYTES
+            && self.is_quick(&self.sync_us)
+            && let Ok(_turn) = self.syncer.try_lock()
+        {
+            return self.sync();
+        }
+        self.call_thread();
         Ok(())
     }
 
-    fn sync(&self, unsynced: &mut Unsynced) -> Result<()> {
+    /// Whether an attending thread can wait for this kind of work.
+    fn is_quick(&self, us: &AtomicU64) -> bool {
+        us.load(Ordering::Relaxed) <= QUICK_US
+    }
+
+    // ---- writing and syncing ----
+
+    /// How long until a sync is due; `None` when nobody wants one.
+    fn sync_due_in(&self) -> Option<Duration> {
+        let durable = self.watermarks.get(Mark::Durable);
+        let unsynced = self.lock_unsynced();
+        if durable >= unsynced.end {
+            return None;
+        }
+        if durable < unsynced.wanted {
+            return Some(Duration::ZERO);
+        }
+        let due = unsynced.since? + self.sync_interval;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Takes what there is to write. The caller holds the writer.
+    fn take(&self, tail: &mut Tail) -> Option<Group> {
+        self.has_frames.store(false, Ordering::Relaxed);
+        tail.take()
+    }
+
+    /// Writes a group. The caller holds the writer.
+    fn write(&self, group: Group) -> Result<()> {
+        self.counters.commit_frames.record(group.frame_count);
+        for mut chunk in group.chunks {
+            let started = Instant::now();
+            let size = chunk.bytes.len();
+            chunk.pad();
+            let failed = |cause| Error::io("writing", chunk.segment.path.as_path(), cause);
+            chunk.segment.write_at(&chunk.bytes, chunk.position).map_err(failed)?;
+            learn(&self.write_us, started.elapsed());
+            self.waiting_bytes.fetch_sub(size as u64, Ordering::Relaxed);
+            {
+                let mut unsynced = self.lock_unsynced();
+                unsynced.segment = chunk.segment;
+                unsynced.end = chunk.end;
+                match chunk.demand {
+                    Durability::Memory | Durability::Os => {}
+                    Durability::Interval => {
+                        unsynced.since.get_or_insert(started);
+                    }
+                    Durability::Group | Durability::Each => unsynced.wanted = chunk.end,
+                }
+                if chunk.end.0 - self.watermarks.get(Mark::Durable).0 > BEHIND_MAX {
+                    unsynced.wanted = chunk.end;
+                }
+            }
+            self.watermarks.publish(Mark::Written, chunk.end);
+            if chunk.closed {
+                let _turn = self.syncer.lock().map_err(|_| panicked())?;
+                self.sync()?;
+            }
+            self.keep_buffer(chunk.bytes);
+        }
+        self.announce_room();
+        Ok(())
+    }
+
+    /// Makes durable what was written. The caller holds the syncer.
+    fn sync(&self) -> Result<()> {
+        let (segment, end) = {
+            let mut unsynced = self.lock_unsynced();
+            unsynced.since = None;
+            (unsynced.segment.clone(), unsynced.end)
+        };
         let started = Instant::now();
-        let failed = |cause| Error::io("syncing", unsynced.segment.path.as_path(), cause);
-        unsynced.segment.sync().map_err(failed)?;
-        self.counters.sync_us.record(started.elapsed().as_micros() as u64);
-        unsynced.since = None;
-        self.watermarks.publish(Mark::Durable, unsynced.end);
+        let failed = |cause| Error::io("syncing", segment.path.as_path(), cause);
+        segment.sync().map_err(failed)?;
+        let took = started.elapsed();
+        learn(&self.sync_us, took);
+        self.counters.sync_us.record(took.as_micros() as u64);
+        self.watermarks.publish(Mark::Durable, end);
         Ok(())
     }
 
@@ -614,4 +675,15 @@ impl Shared {
             }
         }
     }
+}
+
+/// Takes a duration into a running mean over the last few, in microseconds. Racing writers lose one.
+fn learn(mean_us: &AtomicU64, took: Duration) {
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / 8);
+    let mean = mean_us.load(Ordering::Relaxed);
+    mean_us.store((mean * 7 + took_us.min(u64::MAX / 8)) / 8, Ordering::Relaxed);
+}
+
+fn panicked() -> Error {
+    Error::ReadOnly("a thread panicked while it wrote the log".into())
 }

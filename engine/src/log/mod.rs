@@ -6,4 +6,5 @@ pub mod record;
 pub mod scan;
 pub mod segment;
 pub(crate) mod source;
+pub(crate) mod tail;
 pub(crate) mod watermark;

@@ -18,7 +18,11 @@ use std::sync::{Arc, OnceLock};
 
 /// Zeros are written, and synced, in pieces of this size: one sync of a whole segment would stand
 /// before every commit that comes in meanwhile (`docs/decisions` has the measurement).
-static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+static ZEROS: Page<[u8; 1 << 20]> = Page([0; 1 << 20]);
+
+/// Lies where a page of memory begins.
+#[repr(align(4096))]
+struct Page<T>(T);
 
 /// A segment of the log, open for reading for as long as anybody holds it.
 #[derive(Debug)]
@@ -69,11 +73,13 @@ impl Segment {
     ) -> Result<PathBuf> {
         let path = folder.join(format!("spare-{ticket}.{UNFINISHED}"));
         let fill = || -> std::io::Result<()> {
-            let file = disk.create(&path)?;
+            let zeros = &ZEROS.0;
+            let is_even = size.is_multiple_of(align_of_val(&ZEROS) as u64);
+            let file = if is_even { disk.create_to_fill(&path)? } else { disk.create(&path)? };
             let mut at = 0;
             while at < size {
-                let piece = ZEROS.len().min(usize::try_from(size - at).unwrap_or(usize::MAX));
-                file.write_at(&ZEROS[..piece], at)?;
+                let piece = zeros.len().min(usize::try_from(size - at).unwrap_or(usize::MAX));
+                file.write_at(&zeros[..piece], at)?;
                 file.sync()?;
                 at += piece as u64;
                 breathe();

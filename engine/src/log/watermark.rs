@@ -1,10 +1,16 @@
 //! Two watermarks that climb through the log, who waits for them, and the failure all waiters then
 //! get. Knows neither files nor frames.
+//!
+//! Whoever waits sits in a room. There is one for everybody, whose waiters the publisher wakes itself, and
+//! one for each thread that attends to the log: its tasks wait there, the publisher rings once for all of
+//! them, and the thread wakes them where waking is cheapest, at home.
 
 use crate::domain::Lsn;
 use crate::error::{Error, Result};
+use std::cell::RefCell;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::task::{Poll, Waker};
 
 /// Which watermark.
@@ -16,13 +22,31 @@ pub(crate) enum Mark {
     Durable,
 }
 
+/// What a thread that attends to the log does before it sleeps.
+pub(crate) trait Chores: Send + Sync {
+    /// Writes what was appended, and has it synced.
+    fn do_chores(&self);
+}
+
 /// The watermarks of one log.
-#[derive(Debug)]
 pub(crate) struct Watermarks {
     written: AtomicU64,
     durable: AtomicU64,
     failure: OnceLock<Arc<str>>,
-    waiters: Mutex<Vec<Waiter>>,
+    everybody: Room,
+    rooms: RwLock<Vec<Arc<Room>>>,
+    chores: OnceLock<Weak<dyn Chores>>,
+}
+
+/// Where tasks wait.
+#[derive(Debug, Default)]
+struct Room(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    waiters: Vec<Waiter>,
+    /// Rung when somebody in here is due.
+    bell: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -32,13 +56,59 @@ struct Waiter {
     waker: Waker,
 }
 
+thread_local! {
+    /// The room of this thread, and whose watermarks it belongs to.
+    static HERE: RefCell<Option<(Weak<Watermarks>, Arc<Room>)>> = const { RefCell::new(None) };
+}
+
+impl fmt::Debug for Watermarks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watermarks")
+            .field("written", &self.written)
+            .field("durable", &self.durable)
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out the waiters that are due, and wakes them with no lock held.
+    fn wake(&self, due: impl Fn(&Waiter) -> bool) {
+        let woken: Vec<Waiter> =
+            self.lock().waiters.extract_if(.., |waiter| due(waiter)).collect();
+        for waiter in woken {
+            waiter.waker.wake();
+        }
+    }
+
+    /// Rings when somebody is due; without a bell wakes them.
+    fn announce(&self, due: impl Fn(&Waiter) -> bool) {
+        let waiting = self.lock();
+        if !waiting.waiters.iter().any(&due) {
+            return;
+        }
+        let bell = waiting.bell.clone();
+        drop(waiting);
+        match bell {
+            Some(bell) => bell.wake(),
+            None => self.wake(due),
+        }
+    }
+}
+
 impl Watermarks {
     pub(crate) fn new(start: Lsn) -> Watermarks {
         Watermarks {
             written: AtomicU64::new(start.0),
             durable: AtomicU64::new(start.0),
             failure: OnceLock::new(),
-            waiters: Mutex::new(Vec::new()),
+            everybody: Room::default(),
+            rooms: RwLock::default(),
+            chores: OnceLock::new(),
         }
     }
 
@@ -52,10 +122,10 @@ impl Watermarks {
     /// Raises one and wakes, once, all who waited for it.
     pub(crate) fn publish(&self, mark: Mark, lsn: Lsn) {
         match mark {
-            Mark::Written => self.written.store(lsn.0, Ordering::Release),
-            Mark::Durable => self.durable.store(lsn.0, Ordering::Release),
-        }
-        self.wake(|waiter| waiter.mark == mark && waiter.lsn <= lsn);
+            Mark::Written => self.written.fetch_max(lsn.0, Ordering::Release),
+            Mark::Durable => self.durable.fetch_max(lsn.0, Ordering::Release),
+        };
+        self.announce(|waiter| waiter.mark == mark && waiter.lsn <= lsn);
     }
 
     /// Records the first failure, for good, and wakes everybody.
@@ -63,7 +133,7 @@ impl Watermarks {
         if self.failure.set(why.into()).is_ok() {
             tracing::error!(why, "the log takes no more writes");
         }
-        self.wake(|_| true);
+        self.announce(|_| true);
     }
 
     /// Why the log takes no more writes.
@@ -71,27 +141,36 @@ impl Watermarks {
         self.failure.get()
     }
 
-    fn wake(&self, due: impl Fn(&Waiter) -> bool) {
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let woken: Vec<Waiter> = waiters.extract_if(.., |waiter| due(waiter)).collect();
-        drop(waiters);
-        for waiter in woken {
-            waiter.waker.wake();
+    fn announce(&self, due: impl Fn(&Waiter) -> bool) {
+        self.everybody.announce(&due);
+        for room in &*self.rooms() {
+            room.announce(&due);
         }
     }
 
+    fn rooms(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Room>>> {
+        self.rooms.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ready once `mark` has reached `lsn`, or with the failure.
-    pub(crate) fn poll(&self, mark: Mark, lsn: Lsn, waker: &Waker) -> Poll<Result<()>> {
+    pub(crate) fn poll(
+        self: &Arc<Watermarks>,
+        mark: Mark,
+        lsn: Lsn,
+        waker: &Waker,
+    ) -> Poll<Result<()>> {
         if let Some(answer) = self.reached(mark, lsn) {
             return Poll::Ready(answer);
         }
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        // Looked at again under the lock: who publishes raises the mark first and takes it then.
-        if let Some(answer) = self.reached(mark, lsn) {
-            return Poll::Ready(answer);
-        }
-        waiters.push(Waiter { mark, lsn, waker: waker.clone() });
-        Poll::Pending
+        self.with_room(|room| {
+            let mut waiting = room.lock();
+            // Looked at again under the lock: who publishes raises the mark first and takes it then.
+            if let Some(answer) = self.reached(mark, lsn) {
+                return Poll::Ready(answer);
+            }
+            waiting.waiters.push(Waiter { mark, lsn, waker: waker.clone() });
+            Poll::Pending
+        })
     }
 
     fn reached(&self, mark: Mark, lsn: Lsn) -> Option<Result<()>> {
@@ -99,5 +178,105 @@ impl Watermarks {
             return Some(Ok(()));
         }
         self.failure().map(|why| Err(Error::ReadOnly(why.clone())))
+    }
+
+    // ---- attending ----
+
+    /// Says what there is to do for threads that attend.
+    pub(crate) fn set_chores(&self, chores: Weak<dyn Chores>) {
+        let _ = self.chores.set(chores);
+    }
+
+    /// Whether this thread attends to the log.
+    pub(crate) fn is_attended_here(self: &Arc<Watermarks>) -> bool {
+        HERE.with_borrow(|here| here.as_ref().is_some_and(|(of, _)| self.is(of)))
+    }
+
+    /// Has this thread do its chores, if it has some.
+    pub(crate) fn before_sleep(self: &Arc<Watermarks>) {
+        if self.is_attended_here()
+            && let Some(chores) = self.chores.get().and_then(Weak::upgrade)
+        {
+            chores.do_chores();
+        }
+    }
+
+    fn is(self: &Arc<Watermarks>, of: &Weak<Watermarks>) -> bool {
+        std::ptr::eq(Arc::as_ptr(self), of.as_ptr())
+    }
+
+    fn with_room<T>(self: &Arc<Watermarks>, look: impl FnOnce(&Room) -> T) -> T {
+        HERE.with_borrow(|here| match here {
+            Some((of, room)) if self.is(of) => look(room),
+            _ => look(&self.everybody),
+        })
+    }
+
+    /// Makes this thread attend to the log, in place of any other it may have attended to.
+    pub(crate) fn attend(self: &Arc<Watermarks>) -> Attendance {
+        let room = Arc::new(Room::default());
+        self.rooms.write().unwrap_or_else(PoisonError::into_inner).push(room.clone());
+        HERE.set(Some((Arc::downgrade(self), room.clone())));
+        Attendance { watermarks: self.clone(), room, _here: std::marker::PhantomData }
+    }
+}
+
+/// A thread attends to the log for as long as it holds this.
+///
+/// It is a future, too, that never ends: a thread that runs tasks polls it beside them, and it wakes those
+/// whose answers may be told.
+#[derive(Debug)]
+#[must_use = "the thread attends for as long as this is held"]
+pub struct Attendance {
+    watermarks: Arc<Watermarks>,
+    room: Arc<Room>,
+    /// It says something of this thread, so it stays here.
+    _here: std::marker::PhantomData<*const ()>,
+}
+
+impl Future for Attendance {
+    type Output = std::convert::Infallible;
+
+    fn poll(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Self::Output> {
+        let mut waiting = self.room.lock();
+        match &mut waiting.bell {
+            Some(bell) => bell.clone_from(context.waker()),
+            None => waiting.bell = Some(context.waker().clone()),
+        }
+        drop(waiting);
+        let marks = &self.watermarks;
+        let (written, durable) = (marks.get(Mark::Written), marks.get(Mark::Durable));
+        let has_failed = marks.failure().is_some();
+        self.room.wake(|waiter| {
+            has_failed
+                || match waiter.mark {
+                    Mark::Written => waiter.lsn <= written,
+                    Mark::Durable => waiter.lsn <= durable,
+                }
+        });
+        Poll::Pending
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        // What was appended here may wait for this thread still.
+        self.watermarks.before_sleep();
+        let mut rooms = self.watermarks.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        rooms.retain(|room| !Arc::ptr_eq(room, &self.room));
+        drop(rooms);
+        let is_mine = |here: &Option<(_, Arc<Room>)>| {
+            here.as_ref().is_some_and(|(_, room)| Arc::ptr_eq(room, &self.room))
+        };
+        HERE.with_borrow_mut(|here| {
+            if is_mine(here) {
+                *here = None;
+            }
+        });
+        // They look again, and then wait with everybody.
+        self.room.wake(|_| true);
     }
 }

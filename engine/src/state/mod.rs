@@ -9,7 +9,8 @@ pub(crate) mod ranges;
 use crate::domain::{Lsn, QueueEntry, QueueId, QueueKey};
 use queue::Queue;
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use foldhash::quality::RandomState;
+use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -21,7 +22,7 @@ const SHARD_COUNT: usize = 64;
 /// Queues that share a lock.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    queues: HashMap<QueueKey, Box<Queue>>,
+    queues: HashMap<QueueKey, Box<Queue>, RandomState>,
     /// The same keys in order, for listings and for walks in pieces.
     names: BTreeSet<QueueKey>,
 }
@@ -54,7 +55,7 @@ impl Shard {
 #[derive(Debug)]
 pub(crate) struct State {
     shards: Box<[Mutex<Shard>]>,
-    keys: Mutex<HashMap<QueueId, QueueKey>>,
+    keys: Mutex<HashMap<QueueId, QueueKey, RandomState>>,
     /// The LSN behind the last record that removed a queue.
     removed_end: AtomicU64,
     hasher: RandomState,
@@ -66,7 +67,7 @@ impl State {
             shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
             keys: Mutex::default(),
             removed_end: AtomicU64::new(0),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 
@@ -110,7 +111,7 @@ impl State {
         Lsn(self.removed_end.load(Ordering::Acquire))
     }
 
-    fn lock_keys(&self) -> MutexGuard<'_, HashMap<QueueId, QueueKey>> {
+    fn lock_keys(&self) -> MutexGuard<'_, HashMap<QueueId, QueueKey, RandomState>> {
         self.keys.lock().expect("no code panics while it holds the ids")
     }
 

@@ -24,7 +24,7 @@ use crate::domain::{Durability, Lsn, QueueId};
 use crate::error::{Error, Result};
 use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
 use crate::files::segment_index::Entry;
-use crate::log::commit::{NewFrame, Refused};
+use crate::log::tail::{NewFrame, Refused};
 use crate::log::frame::Kind;
 use crate::log::segment::{Origin, Segment};
 use crate::metrics::{UnderWay, add};

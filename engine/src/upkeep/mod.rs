@@ -65,6 +65,7 @@ fn spawn<J: Send + 'static>(
                 }
             }
         }
+        crate::env::give_way();
         let guard = OnPanic(core);
         let pause = Duration::from_millis(guard.0.config.upkeep_interval_ms);
         let mut heard = 0;

@@ -15,7 +15,8 @@ use crate::files::format::{
     LOG_FOLDER, SEGMENT_HEADER_SIZE, UNFINISHED,
 };
 use crate::files::segment_index::SegmentIndex;
-use crate::log::commit::{Log, NewFrame};
+use crate::log::commit::Log;
+use crate::log::tail::NewFrame;
 use crate::log::frame::Kind;
 use crate::log::record::MESSAGE_HEAD_SIZE;
 use crate::log::segment::Segment;

@@ -12,10 +12,14 @@ use crate::log::segment::Segment;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two pieces of a segment being filled the disk has so long for other work.
 const BREATH: Duration = Duration::from_millis(5);
+/// Indexing works so long at a stretch and then rests so long: a request that has to wait for the processor
+/// waits for a stretch, and the scheduler by itself would make it a tick of milliseconds.
+const STRETCH: Duration = Duration::from_micros(300);
+const REST: Duration = Duration::from_millis(1);
 /// Emptied files that are kept for reuse.
 pub(crate) const SPARES_MAX: usize = 2;
 
@@ -97,7 +101,16 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
     let found = SegmentIndex::open(disk, &segment.path);
     let index = match found.filter(|index| index.check_entries().is_ok()) {
         Some(index) => index,
-        None => make_index(disk, segment, core.engine_id)?,
+        None => {
+            let mut since = Instant::now();
+            let builder = read_frames(segment, core.engine_id, || {
+                if since.elapsed() >= STRETCH && !core.is_closing() {
+                    std::thread::sleep(REST);
+                    since = Instant::now();
+                }
+            })?;
+            write_index(disk, segment, builder)?
+        }
     };
     adopt_index(core, segment, index)
 }
@@ -122,7 +135,14 @@ pub(crate) fn make_index(
     segment: &Segment,
     engine_id: u128,
 ) -> Result<SegmentIndex> {
-    let builder = read_frames(segment, engine_id)?;
+    write_index(disk, segment, read_frames(segment, engine_id, || {})?)
+}
+
+fn write_index(
+    disk: &dyn Disk,
+    segment: &Segment,
+    builder: IndexBuilder,
+) -> Result<SegmentIndex> {
     segment_index::write(disk, &segment.path, builder)?;
     SegmentIndex::open(disk, &segment.path)
         .ok_or_else(|| segment.damaged(0, "the index just written cannot be read".to_owned()))
@@ -134,14 +154,19 @@ pub(crate) fn index_in_memory(
     segment: &Segment,
     engine_id: u128,
 ) -> Result<SegmentIndex> {
-    Ok(SegmentIndex::of(&read_frames(segment, engine_id)?.finish()))
+    Ok(SegmentIndex::of(&read_frames(segment, engine_id, || {})?.finish()))
 }
 
-/// Reads all frames of a segment into an index.
-fn read_frames(segment: &Segment, engine_id: u128) -> Result<IndexBuilder> {
+/// Reads all frames of a segment into an index. `pause` is called after each.
+fn read_frames(
+    segment: &Segment,
+    engine_id: u128,
+    mut pause: impl FnMut(),
+) -> Result<IndexBuilder> {
     let mut scanner = Scanner::new(segment);
     let mut builder = IndexBuilder::default();
     while let Some((frame_position, head, payload)) = scanner.next_frame() {
+        pause();
         let record = Record::decode(&head, payload)
             .map_err(|error| segment.damaged(frame_position, error.to_string()))?;
         let Record::Posted { queue, first, client, messages } = record else { continue };

@@ -3,15 +3,15 @@
 
 use super::fault::{Fault, Kind};
 use hyper::HeaderMap;
-use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use marconi_engine::{ClientId, Durability};
 
 /// Asks for a durability, and reports the one reached.
-pub const DURABILITY: &str = "marconi-durability";
+pub const DURABILITY: HeaderName = HeaderName::from_static("marconi-durability");
 /// Names the poster.
-pub const CLIENT_ID: &str = "client-id";
+pub const CLIENT_ID: HeaderName = HeaderName::from_static("client-id");
 /// Names the tenant.
-pub const PROJECT_ID: &str = "x-project-id";
+pub const PROJECT_ID: HeaderName = HeaderName::from_static("x-project-id");
 
 /// Refuses a body that claims to be a form.
 pub fn content_type(headers: &HeaderMap) -> Result<(), Fault> {
@@ -47,6 +47,10 @@ pub fn accept(headers: &HeaderMap) -> Result<(), Fault> {
 
 /// How specific a media range is, if it covers JSON, and whether it wants it.
 fn admits_json(range: &str) -> Option<(u8, bool)> {
+    // What nearly every client says.
+    if range == "application/json" {
+        return Some((2, true));
+    }
     let mut parts = range.split(';').map(str::trim);
     let name = parts.next()?;
     let rank = if name == "*/*" || name == "*" {
@@ -80,12 +84,12 @@ fn parse_uuid(text: &str) -> Option<u128> {
     let text = text.trim_start_matches('{').trim_end_matches('}');
     let mut value = 0u128;
     let mut digits = 0;
-    for letter in text.chars().filter(|letter| *letter != '-') {
+    for letter in text.bytes().filter(|letter| *letter != b'-') {
         digits += 1;
         if digits > 32 {
             return None;
         }
-        value = value << 4 | u128::from(letter.to_digit(16)?);
+        value = value << 4 | u128::from(char::from(letter).to_digit(16)?);
     }
     (digits == 32).then_some(value)
 }
@@ -187,7 +191,7 @@ mod tests {
         assert!(project(&one("x-project-id", "")).is_err());
         assert_eq!(project(&one("x-project-id", "JAM Project")), Ok(Some("JAM Project")));
         assert_eq!(project(&HeaderMap::new()), Ok(None));
-        assert_eq!(durability(&one(DURABILITY, "os")), Ok(Some(Durability::Os)));
-        assert!(durability(&one(DURABILITY, "paper")).is_err());
+        assert_eq!(durability(&one("marconi-durability", "os")), Ok(Some(Durability::Os)));
+        assert!(durability(&one("marconi-durability", "paper")).is_err());
     }
 }

@@ -6,7 +6,6 @@
 use super::write::Json;
 use crate::store::{Claim, Message, Page};
 use marconi_engine::{ClaimId, MessageId, QueueEntry, QueueStats, StatMessage};
-use std::fmt;
 
 /// Room for a message document besides its body and its queue's name.
 const MESSAGE_SIZE: usize = 144;
@@ -26,36 +25,28 @@ pub fn claim_path(queue: &str, claim: ClaimId) -> String {
     format!("/v1/queues/{queue}/claims/{claim}")
 }
 
-/// The path of one message.
-struct MessagePath<'a>(&'a str, MessageId);
-
-impl fmt::Display for MessagePath<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/v1/queues/{}/messages/{}", self.0, self.1)
-    }
+/// Appends the path of one message.
+fn write_path<'a>(out: &'a mut Json, queue: &str, id: MessageId) -> &'a mut Json {
+    out.raw("/v1/queues/").raw(queue).raw("/messages/").raw(id.text().as_str())
 }
 
-/// The path under which all messages of a post are read back.
-pub fn posted_path(queue: &str, ids: &[MessageId]) -> String {
-    let mut path = format!("/v1/queues/{queue}/messages?ids=");
-    path.reserve(ids.len() * 20);
+/// The answer to a post, and the path under which all its messages are read back.
+pub fn posted(queue: &str, ids: &[MessageId]) -> (Vec<u8>, String) {
+    let mut out = Json::with_capacity(40 + ids.len() * (48 + queue.len()));
+    let mut path = String::with_capacity(32 + queue.len() + ids.len() * 20);
+    path.extend(["/v1/queues/", queue, "/messages?ids="]);
+    out.raw("{\"resources\":[");
     for (index, id) in ids.iter().enumerate() {
         if index > 0 {
+            out.raw(",");
             path.push(',');
         }
-        path.push_str(&id.to_string());
+        let id = id.text();
+        out.raw("\"/v1/queues/").raw(queue).raw("/messages/").raw(id.as_str()).raw("\"");
+        path.push_str(id.as_str());
     }
-    path
-}
-
-/// The answer to a post.
-pub fn posted(queue: &str, ids: &[MessageId]) -> Vec<u8> {
-    let mut out = Json::with_capacity(40 + ids.len() * (48 + queue.len()));
-    out.raw("{\"resources\":").list(ids, |out, id| {
-        out.raw("\"").show(MessagePath(queue, *id)).raw("\"");
-    });
-    out.raw(",\"partial\":false}");
-    out.into_bytes()
+    out.raw("],\"partial\":false}");
+    (out.into_bytes(), path)
 }
 
 /// One message, by itself.
@@ -136,7 +127,7 @@ fn write_end(out: &mut Json, queue: &str, end: &StatMessage) {
     let seconds = i64::try_from(end.created_ms / 1000).unwrap_or(0);
     let created = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     out.raw("{\"age\":").show(end.age_s).raw(",\"created\":\"").show(created);
-    out.raw("\",\"href\":\"").show(MessagePath(queue, end.id)).raw("\"}");
+    write_path(out.raw("\",\"href\":\""), queue, end.id).raw("\"}");
 }
 
 /// A queue's metadata.
@@ -179,12 +170,12 @@ fn messages_size(queue: &str, messages: &[Message]) -> usize {
 }
 
 fn write_message(out: &mut Json, queue: &str, message: &Message, claim: Option<ClaimId>) {
-    out.raw("{\"href\":\"").show(MessagePath(queue, message.id));
+    write_path(out.raw("{\"href\":\""), queue, message.id);
     if let Some(claim) = claim {
-        out.raw("?claim_id=").show(claim);
+        out.raw("?claim_id=").raw(claim.text().as_str());
     }
-    out.raw("\",\"ttl\":").show(message.ttl_s);
-    out.raw(",\"age\":").show(message.age_s);
+    out.raw("\",\"ttl\":").number(u64::from(message.ttl_s));
+    out.raw(",\"age\":").number(message.age_s);
     out.raw(",\"body\":").bytes(&message.body).raw("}");
 }
 
@@ -260,10 +251,10 @@ mod tests {
 
     #[test]
     fn posts_are_answered_in_order() {
-        let document = json(&posted("q", &[id(1), id(2)]));
+        let (document, location) = posted("q", &[id(1), id(2)]);
+        let document = json(&document);
         let paths = [id(1), id(2)].map(|id| format!("/v1/queues/q/messages/{id}"));
         assert_eq!(document, json!({"resources": paths, "partial": false}));
-        let location = format!("/v1/queues/q/messages?ids={},{}", id(1), id(2));
-        assert_eq!(posted_path("q", &[id(1), id(2)]), location);
+        assert_eq!(location, format!("/v1/queues/q/messages?ids={},{}", id(1), id(2)));
     }
 }

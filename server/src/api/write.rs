@@ -30,6 +30,11 @@ impl Json {
         self
     }
 
+    /// Appends a number.
+    pub fn number(&mut self, number: u64) -> &mut Json {
+        self.raw(itoa::Buffer::new().format(number))
+    }
+
     /// Appends a string with its quotes and escapes.
     pub fn string(&mut self, text: &str) -> &mut Json {
         serde_json::to_writer(&mut self.0, text).expect("a vector takes every string");

@@ -4,6 +4,7 @@
 use crate::api::fault::{Fault, Kind};
 use crate::api::limits::Limits;
 use crate::in_flight::{BytesInFlight, InFlight};
+use crate::timely;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
@@ -43,7 +44,7 @@ where
         Fault::new(Kind::Busy, "Too many requests with bodies are under way; try again.")
     })?;
     let timeout = Duration::from_millis(limits.body_read_timeout_ms);
-    let bytes = tokio::time::timeout(timeout, collect(body, size_max))
+    let bytes = timely::within(timeout, collect(body, size_max))
         .await
         .map_err(|_| Fault::new(Kind::BadBody, "The body did not arrive in time."))??;
     Ok(Held { bytes, _room: room })

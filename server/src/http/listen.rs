@@ -11,6 +11,7 @@
 
 use super::patience::{PatientIo, Pulse};
 use crate::shutdown::Shutdown;
+use crate::workers::Workers;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,10 +20,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -59,6 +61,8 @@ pub struct ListenOptions {
     pub tls: Option<Arc<super::tls::Tls>>,
     /// Where the listener counts.
     pub stats: Arc<ListenStats>,
+    /// Who serves the connections; without any the runtime that accepts them does.
+    pub workers: Option<Arc<Workers>>,
 }
 
 impl Default for ListenOptions {
@@ -73,6 +77,7 @@ impl Default for ListenOptions {
             #[cfg(feature = "tls")]
             tls: None,
             stats: Arc::default(),
+            workers: None,
         }
     }
 }
@@ -140,7 +145,7 @@ pub async fn serve<H: Handler>(
         match accepted {
             Ok((stream, _)) if connections.len() < server.options.connections_max => {
                 stats.connections_accepted_count.fetch_add(1, Relaxed);
-                connections.spawn(Arc::clone(&server).connection(stream, shutdown.clone()));
+                begin(&mut connections, &server, stream, &shutdown);
                 stats.connections_open.store(connections.len() as u64, Relaxed);
             }
             Ok((stream, _)) => {
@@ -165,6 +170,31 @@ pub async fn serve<H: Handler>(
     }
     drop(listener);
     drain(connections, &server.options).await
+}
+
+/// Serves a connection on the worker that has the fewest, or here.
+fn begin<H: Handler>(
+    connections: &mut JoinSet<()>,
+    server: &Arc<Server<H>>,
+    stream: TcpStream,
+    shutdown: &Shutdown,
+) {
+    let (server, shutdown) = (Arc::clone(server), shutdown.clone());
+    let Some(workers) = &server.options.workers else {
+        connections.spawn(server.connection(stream, shutdown));
+        return;
+    };
+    let (worker, seat) = workers.seat();
+    // The socket leaves this thread's poll for the worker's. Where that fails it is closed.
+    let Ok(stream) = stream.into_std() else { return };
+    let serve = async move {
+        let _seat = seat;
+        match TcpStream::from_std(stream) {
+            Ok(stream) => server.connection(stream, shutdown).await,
+            Err(cause) => tracing::error!(%cause, "cannot serve a connection"),
+        }
+    };
+    connections.spawn_on(serve, &worker);
 }
 
 /// Waits for the connections to end, each of which has heard the word itself, or cuts them.
@@ -234,6 +264,8 @@ impl<H: Handler> Server<H> {
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
+            // Head and body in one piece: an answer is small, and one buffer is sent more cheaply than two.
+            .writev(false)
             .keep_alive(true)
             .max_buf_size(options.header_size_max_bytes);
         http.http2()
@@ -278,10 +310,23 @@ impl<H: Handler> Server<H> {
             }
         });
         let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(io), service));
-        let ended = tokio::select! {
-            biased;
-            ended = connection.as_mut() => ended,
-            () = shutdown.requested() => {
+        let heard = shutdown.clone();
+        let mut requested = std::pin::pin!(shutdown.requested());
+        let mut is_listening = false;
+        let ended = poll_fn(|context| {
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(Some(ended));
+            }
+            // Asked once, and then when there is something to hear: the task's waker stays the same.
+            if is_listening && !heard.is_requested() {
+                return Poll::Pending;
+            }
+            is_listening = true;
+            requested.as_mut().poll(context).map(|()| None)
+        });
+        let ended = match ended.await {
+            Some(ended) => ended,
+            None => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -23,9 +23,9 @@ pub(super) async fn post<S: Store>(
 ) -> Result<Reply, Fault> {
     let batch = shape::messages(body, call.limits)?;
     let posted = store.post(key, client, &batch, call.ask).await?;
-    let body = v1::posted(key.name(), &posted.answer);
+    let (body, path) = v1::posted(key.name(), &posted.answer);
     let reply = reply::json(StatusCode::CREATED, body);
-    Ok(reply.location(v1::posted_path(key.name(), &posted.answer)).durability(posted.durability))
+    Ok(reply.location(path).durability(posted.durability))
 }
 
 /// The messages named, or a page of the queue when none are.

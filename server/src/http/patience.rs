@@ -154,6 +154,14 @@ impl<T> PatientIo<T> {
     /// Ready once the other side has taken too long. Called when there is nothing to read, or no
     /// room to write.
     fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<io::Error> {
+        // An alarm that rings before anything can be due is good enough, and costs no look at the clock:
+        // this task was its last to poll it.
+        if let Some(alarm) = &self.alarm
+            && !alarm.is_elapsed()
+            && deadline.is_none_or(|deadline| alarm.deadline() <= deadline)
+        {
+            return Poll::Pending;
+        }
         let alarm =
             self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.pulse.opened)));
         loop {

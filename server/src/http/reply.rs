@@ -78,7 +78,7 @@ impl With for Reply {
 
     fn durability(mut self, level: Durability) -> Reply {
         let level = HeaderValue::from_static(level.name());
-        self.headers_mut().insert(HeaderName::from_static(DURABILITY), level);
+        self.headers_mut().insert(DURABILITY, level);
         self
     }
 }

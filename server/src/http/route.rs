@@ -34,6 +34,9 @@ pub enum Route<'a> {
 /// A path as routes are found by: an escaped slash is a slash. What is not UTF-8 becomes a character
 /// that no name and no id has.
 pub fn decode(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
     percent_decode_str(path).decode_utf8_lossy()
 }
 

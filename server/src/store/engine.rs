@@ -7,6 +7,7 @@ use marconi_engine::{
     self as engine, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter,
     Marker, MessageId, QueueEntry, QueueInfo, QueueKey, QueueStats, Receipt,
 };
+use crate::timely;
 use std::time::Duration;
 
 /// How long a write waits for room before it is refused as one too many.
@@ -27,7 +28,7 @@ impl EngineStore {
 
     /// Waits for room to write without holding up the thread; not for ever.
     async fn ready(&self) -> Result<(), Error> {
-        tokio::time::timeout(PATIENCE, self.0.ready()).await.map_err(|_| Error::Busy)
+        timely::within(PATIENCE, self.0.ready()).await.map_err(|_| Error::Busy)
     }
 
     /// The engine itself: its metrics, checkpoints, its end.
