@@ -118,7 +118,9 @@ impl QueueKey {
         // Most keys are short: put together on the stack they cost one allocation.
         let mut short = [0; 128];
         let whole = 2 + project.len() + name.len();
-        let Some(bytes) = short.get_mut(..whole) else { return Some(QueueKey(parts.concat().into())) };
+        let Some(bytes) = short.get_mut(..whole) else {
+            return Some(QueueKey(parts.concat().into()));
+        };
         let mut rest = &mut *bytes;
         for part in parts {
             let (here, behind) = rest.split_at_mut(part.len());

@@ -292,3 +292,32 @@ fn an_answer_that_wrote_nothing_does_not_wait_for_somebody_elses_sync() {
         }),
     );
 }
+
+/// Frames that somebody wants durable while others write: nobody waits for ever, on whatever thread.
+#[test]
+fn a_sync_that_is_asked_for_is_made_while_others_write() {
+    let world = World::new();
+    let config = Config { upkeep_interval_ms: 60_000, ..world.config() };
+    let engine = world.try_open(config).expect("it opens");
+    engine.create_queue(&queue(), Some(Durability::Memory)).expect("makes").wait().expect("made");
+    let post = |level| {
+        let message = NewMessage { ttl_s: 60, body: b"1" };
+        let posted = engine.post(&queue(), POSTER, &[message], Some(level)).expect("posts");
+        posted.wait().expect("is as durable as asked");
+    };
+    // Each round ends with nobody left who might make the sync that was forgotten.
+    for round in 0..1500 {
+        std::thread::scope(|scope| {
+            let (engine, post) = (&engine, &post);
+            scope.spawn(move || {
+                let _attendance = (round % 3 == 0).then(|| engine.attend());
+                post(Durability::Group);
+            });
+            scope.spawn(move || {
+                let _attendance = (round % 4 == 0).then(|| engine.attend());
+                post(Durability::Memory);
+                engine.sync().expect("is durable");
+            });
+        });
+    }
+}

@@ -60,14 +60,15 @@ impl Workers {
             let handle = runtime.handle().clone();
             let (stop, stopping) = oneshot::channel();
             let duty = Arc::clone(duty);
-            let thread = std::thread::Builder::new().name("marconi-serve".into()).spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        never = duty.attend() => match never {},
-                        _ = stopping => {}
-                    }
-                });
-            })?;
+            let thread =
+                std::thread::Builder::new().name("marconi-serve".into()).spawn(move || {
+                    runtime.block_on(async {
+                        tokio::select! {
+                            never = duty.attend() => match never {},
+                            _ = stopping => {}
+                        }
+                    });
+                })?;
             workers.0.push(Worker {
                 handle,
                 load: Arc::default(),
@@ -120,7 +121,8 @@ mod tests {
     fn seats_go_to_the_worker_that_has_fewest() {
         let duty = Arc::new(Count::default());
         let workers = Workers::start(2, &duty).expect("threads");
-        let (seen, sent) = (Arc::new(Mutex::new(Vec::<ThreadId>::new())), std::sync::mpsc::channel());
+        let (seen, sent) =
+            (Arc::new(Mutex::new(Vec::<ThreadId>::new())), std::sync::mpsc::channel());
         let mut seats = Vec::new();
         for _ in 0..4 {
             let (handle, seat) = workers.seat();

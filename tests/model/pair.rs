@@ -6,8 +6,8 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::{
-    ClaimId, ClientId, Config, Created, Engine, Error, ListFilter, Lsn, Marker, MessageId, QueueId,
-    QueueKey, Seq,
+    Attendance, ClaimId, ClientId, Config, Created, Engine, Error, ListFilter, Lsn, Marker,
+    MessageId, QueueId, QueueKey, Seq,
 };
 use marconi_server::store::{Claim, Message, NewMessage, Page};
 use marconi_tests::model::Model;
@@ -26,6 +26,9 @@ const PAGE_SIZE: usize = 7;
 
 /// Both, and what was seen so far.
 pub(crate) struct Pair {
+    /// In every second sequence this thread attends to the log.
+    attendance: Option<Attendance>,
+    attends: bool,
     engine: Engine,
     model: Model,
     clock: Arc<ManualClock>,
@@ -62,8 +65,12 @@ impl Pair {
             ..Config::new(folder.path().join("data"))
         };
         let clock = Arc::new(ManualClock::new(START_MS));
+        let engine = open(&config, &clock)?;
+        let attends = sequence.operations.len().is_multiple_of(2);
         Ok(Pair {
-            engine: open(&config, &clock)?,
+            attendance: attends.then(|| engine.attend()),
+            attends,
+            engine,
             model: Model::new(sequence.durability),
             clock,
             now_ms: START_MS,
@@ -163,16 +170,22 @@ impl Pair {
             }
             Operation::Restart => {
                 self.engine.close()?;
-                self.engine = open(&self.config, &self.clock)?;
+                self.reopen()?;
                 self.compare_all()
             }
             Operation::Crash => {
                 self.engine.crash();
                 self.may_skip = [true; NAME_COUNT];
-                self.engine = open(&self.config, &self.clock)?;
+                self.reopen()?;
                 self.compare_all()
             }
         }
+    }
+
+    fn reopen(&mut self) -> anyhow::Result<()> {
+        self.engine = open(&self.config, &self.clock)?;
+        self.attendance = self.attends.then(|| self.engine.attend());
+        Ok(())
     }
 
     fn set_clock(&mut self, now_ms: u64) {

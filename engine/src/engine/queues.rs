@@ -6,8 +6,8 @@ use crate::domain::{
     Created, Durability, QueueEntry, QueueId, QueueInfo, QueueKey, QueueStats, Seq,
 };
 use crate::error::{Error, Result};
-use crate::log::tail::{NewFrame, Refused};
 use crate::log::frame::Kind;
+use crate::log::tail::{NewFrame, Refused};
 use crate::metrics::add;
 use crate::receipt::Receipt;
 use crate::state::queue::Queue;

@@ -84,6 +84,12 @@ struct Shared {
     counters: Arc<Counters>,
 }
 
+impl Unsynced {
+    fn want(&mut self, lsn: Lsn) {
+        self.wanted = self.wanted.max(lsn);
+    }
+}
+
 /// Counted among the sleepers while it lives.
 struct Asleep<'a>(&'a AtomicUsize);
 
@@ -180,7 +186,7 @@ impl Log {
         if shared.waiting_bytes.load(Ordering::Relaxed) <= shared.waiting_bytes_max {
             return Ok(());
         }
-        self.wait_for(|_| shared.waiting_bytes.load(Ordering::Relaxed) <= shared.waiting_bytes_max)
+        self.wait_for(|_| shared.waiting_bytes.load(Ordering::SeqCst) <= shared.waiting_bytes_max)
     }
 
     /// Ready when a frame would most likely be taken without a wait, or refused for good. What
@@ -622,7 +628,7 @@ impl Shared {
             let failed = |cause| Error::io("writing", chunk.segment.path.as_path(), cause);
             chunk.segment.write_at(&chunk.bytes, chunk.position).map_err(failed)?;
             learn(&self.write_us, started.elapsed());
-            self.waiting_bytes.fetch_sub(size as u64, Ordering::Relaxed);
+            self.waiting_bytes.fetch_sub(size as u64, Ordering::SeqCst);
             {
                 let mut unsynced = self.lock_unsynced();
                 unsynced.segment = chunk.segment;
@@ -632,10 +638,11 @@ impl Shared {
                     Durability::Interval => {
                         unsynced.since.get_or_insert(started);
                     }
-                    Durability::Group | Durability::Each => unsynced.wanted = chunk.end,
+                    // Never lowered: somebody may want frames that are still in the tail.
+                    Durability::Group | Durability::Each => unsynced.want(chunk.end),
                 }
                 if chunk.end.0 - self.watermarks.get(Mark::Durable).0 > BEHIND_MAX {
-                    unsynced.wanted = chunk.end;
+                    unsynced.want(chunk.end);
                 }
             }
             self.watermarks.publish(Mark::Written, chunk.end);

@@ -78,8 +78,7 @@ impl Room {
 
     /// Takes out the waiters that are due, and wakes them with no lock held.
     fn wake(&self, due: impl Fn(&Waiter) -> bool) {
-        let woken: Vec<Waiter> =
-            self.lock().waiters.extract_if(.., |waiter| due(waiter)).collect();
+        let woken: Vec<Waiter> = self.lock().waiters.extract_if(.., |waiter| due(waiter)).collect();
         for waiter in woken {
             waiter.waker.wake();
         }

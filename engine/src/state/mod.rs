@@ -7,9 +7,9 @@ pub(crate) mod queue;
 pub(crate) mod ranges;
 
 use crate::domain::{Lsn, QueueEntry, QueueId, QueueKey};
+use foldhash::quality::RandomState;
 use queue::Queue;
 use std::collections::{BTreeSet, HashMap};
-use foldhash::quality::RandomState;
 use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -16,11 +16,11 @@ use crate::files::format::{
 };
 use crate::files::segment_index::SegmentIndex;
 use crate::log::commit::Log;
-use crate::log::tail::NewFrame;
 use crate::log::frame::Kind;
 use crate::log::record::MESSAGE_HEAD_SIZE;
 use crate::log::segment::Segment;
 use crate::log::source::read_exact;
+use crate::log::tail::NewFrame;
 use crate::metrics::Counters;
 use crate::state::State;
 use std::hash::{BuildHasher, RandomState};

@@ -138,11 +138,7 @@ pub(crate) fn make_index(
     write_index(disk, segment, read_frames(segment, engine_id, || {})?)
 }
 
-fn write_index(
-    disk: &dyn Disk,
-    segment: &Segment,
-    builder: IndexBuilder,
-) -> Result<SegmentIndex> {
+fn write_index(disk: &dyn Disk, segment: &Segment, builder: IndexBuilder) -> Result<SegmentIndex> {
     segment_index::write(disk, &segment.path, builder)?;
     SegmentIndex::open(disk, &segment.path)
         .ok_or_else(|| segment.damaged(0, "the index just written cannot be read".to_owned()))

@@ -89,6 +89,8 @@ fn live(seed: u64, durability: Durability) {
             .try_open(world.config())
             .unwrap_or_else(|error| panic!("cannot open: {error}; {context}"));
         world.settle(&engine);
+        // In every second seed this thread writes and syncs by itself what it can.
+        let attendance = (seed % 2 == 1).then(|| engine.attend());
         // Every state so far; which of them a crash must not go behind.
         let mut history = vec![record.clone()];
         let mut durable = 0;
@@ -129,7 +131,7 @@ fn live(seed: u64, durability: Durability) {
             durable = history.len() - 1;
         }
         engine.crash();
-        drop(engine);
+        drop((attendance, engine));
         match ending {
             Ending::PowerCut(loss) => world.disk.crash(loss).expect("the real disk is well"),
             // All that was acknowledged is with the operating system.

@@ -1,13 +1,13 @@
 //! The [`Store`] over our own engine: awaits receipts, reads bodies. Knows neither HTTP nor JSON.
 
 use super::{Claim, Message, NewMessage, Page, Store, Written};
+use crate::timely;
 use bytes::Bytes;
 use marconi_engine::env::Environment;
 use marconi_engine::{
     self as engine, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter,
     Marker, MessageId, QueueEntry, QueueInfo, QueueKey, QueueStats, Receipt,
 };
-use crate::timely;
 use std::time::Duration;
 
 /// How long a write waits for room before it is refused as one too many.
