@@ -16,7 +16,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The parts of an open engine.
 #[derive(Debug)]
@@ -29,9 +29,11 @@ pub(crate) struct Core {
     /// Every sealed segment by number. Those still open are the log's.
     segments: Mutex<BTreeMap<u64, Arc<Segment>>>,
     /// Emptied files that can become segments again.
-    pub(crate) spares: Mutex<Vec<PathBuf>>,
+    spares: Mutex<Vec<PathBuf>>,
     /// Numbers for the names of spare files.
     pub(crate) spare_ticket: AtomicU64,
+    /// How long filling a new file leaves the disk to others after each piece, in microseconds.
+    pub(crate) breath_us: AtomicU64,
     /// The checkpoints kept, oldest first.
     checkpoints: Mutex<Vec<CheckpointHeader>>,
     /// The highest number that a checkpoint was ever begun under. Each is used once: a number says
@@ -39,8 +41,8 @@ pub(crate) struct Core {
     pub(crate) last_checkpoint: AtomicU64,
     /// Checkpoints, by number, that are damaged or could not be finished, and may lie there still.
     pub(crate) stray_checkpoints: Mutex<Vec<u64>>,
-    /// Held while the next segment is made ready.
-    pub(crate) preparing: Mutex<()>,
+    /// Held while the next segment is made ready. When the log got the last one.
+    pub(crate) preparing: Mutex<Option<Instant>>,
     /// Checkpoints and compactions take turns: a checkpoint knows either all or nothing of one.
     pub(crate) turn: Mutex<()>,
     /// Held while segments are indexed: two that index the same one would take the unfinished file
@@ -71,6 +73,7 @@ impl Core {
             log,
             segments: Mutex::default(),
             spares: Mutex::default(),
+            breath_us: AtomicU64::new(5_000),
             spare_ticket: AtomicU64::new(0),
             checkpoints: Mutex::default(),
             last_checkpoint: AtomicU64::new(0),
@@ -91,6 +94,10 @@ impl Core {
 
     pub(crate) fn checkpoint_folder(&self) -> PathBuf {
         self.config.folder.join(CHECKPOINT_FOLDER)
+    }
+
+    pub(crate) fn spares(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.spares.lock().expect("no code panics while it holds the spares")
     }
 
     pub(crate) fn strays(&self) -> MutexGuard<'_, Vec<u64>> {

@@ -101,7 +101,7 @@ impl Engine {
         let checkpoint = synced.and_then(|()| upkeep::checkpoint::write(&self.core, true));
         self.core.log.close();
         // The next start would remove them; until then they would only take room.
-        for spare in self.core.spares.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for spare in self.core.spares().drain(..) {
             let _ = self.core.env.disk.remove(&spare);
         }
         self.core.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -361,6 +361,9 @@ impl Engine {
             };
             match self.core.log.append(frame, demand) {
                 Ok(appended) => {
+                    if appended.is_first {
+                        self.core.wake_upkeep();
+                    }
                     self.apply(queue, &appended, &payload.bytes)?;
                     let answer = finish(draft, Some((queue, appended.head.lsn)));
                     return Ok(Receipt::at(marks, appended.end, demand, answer));

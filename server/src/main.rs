@@ -1,9 +1,5 @@
 //! The program `marconi-server`: all of it is in the library, so that `marconi serve` is the same.
 
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> std::process::ExitCode {
     marconi_server::program::run(std::env::args_os(), std::env::vars_os())
 }

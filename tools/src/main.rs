@@ -17,10 +17,6 @@ use output::{Output, OutputOptions};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Care for the data folders of Marconi, speak to its servers, compare what its durability modes cost.
 #[derive(Debug, Parser)]
 #[command(name = "marconi", version, arg_required_else_help = true, propagate_version = true)]

@@ -253,7 +253,8 @@ impl Log {
             return Err(Refused::For(Error::Closed));
         }
         let mut waiting = size;
-        if !tail.fits(size) {
+        let is_first = !tail.fits(size);
+        if is_first {
             let next = tail.next.take().ok_or(Refused::NoRoom)?;
             tail.roll(next, frame.at_ms);
             waiting += HEAD_SIZE;
@@ -293,7 +294,7 @@ impl Log {
         }
         add(&shared.counters.frames, 1);
         add(&shared.counters.log_bytes, size as u64);
-        Ok(Appended { head, end, segment, position })
+        Ok(Appended { head, end, segment, position, is_first })
     }
 
     /// The LSN that the next frame will get.
@@ -553,7 +554,8 @@ impl Shared {
                 }
             };
             let mut tail = self.lock();
-            if !tail.chunks.is_empty() && !(tail.is_simple() && self.is_quick(&self.write_us)) {
+            let is_quick = tail.is_simple() && self.is_quick(&self.write_us);
+            if !tail.chunks.is_empty() && !is_quick {
                 drop(tail);
                 self.call_thread();
                 return Ok(());

@@ -35,6 +35,8 @@ pub(crate) struct Appended {
     pub(crate) segment: Arc<Segment>,
     /// Where in the segment it begins.
     pub(crate) position: u64,
+    /// It is the first of its segment: the log wants another.
+    pub(crate) is_first: bool,
 }
 
 /// Why a frame could not be appended.

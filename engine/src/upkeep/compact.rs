@@ -110,7 +110,7 @@ fn tell_retired(core: &Core, segment: &Segment) -> Result<()> {
 
 /// Removes a segment's files, or keeps the large one as a spare.
 fn retire(core: &Core, segment: Arc<Segment>) -> Result<()> {
-    let mut spares = core.spares.lock().expect("no code panics while it holds the spares");
+    let mut spares = core.spares();
     let reuse = (spares.len() < SPARES_MAX).then(|| {
         let name = format!("spare-{}.{UNFINISHED}", spare_ticket(core));
         (core.config.segment_size_bytes, core.log_folder().join(name))

@@ -14,8 +14,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two pieces of a segment being filled the disk has so long for other work.
-const BREATH: Duration = Duration::from_millis(5);
+/// Between two pieces of a segment being filled the disk has so long for other work, at most.
+const BREATH_MAX: Duration = Duration::from_millis(5);
+/// While the log fills a segment all pauses of filling the next take about a quarter of that time.
+const BREATHS: u32 = 256;
+/// A log that takes two segments within this time gets a third made ready in advance.
+const BUSY: Duration = Duration::from_secs(10);
 /// Indexing works so long at a stretch and then rests so long: a request that has to wait for the processor
 /// waits for a stretch, and the scheduler by itself would make it a tick of milliseconds.
 const STRETCH: Duration = Duration::from_micros(300);
@@ -27,8 +31,8 @@ pub(crate) const SPARES_MAX: usize = 2;
 /// that are full.
 pub(crate) fn round(core: &Core) -> Result<()> {
     let next = {
-        let _one_at_a_time = core.preparing.lock().unwrap_or_else(PoisonError::into_inner);
-        make_next(core)
+        let mut last = core.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        make_next(core, &mut last)
     };
     if next.as_ref().is_err_and(Error::is_out_of_space) {
         core.log.stop_posting(true);
@@ -38,11 +42,28 @@ pub(crate) fn round(core: &Core) -> Result<()> {
     next
 }
 
-fn make_next(core: &Core) -> Result<()> {
+fn make_next(core: &Core, last: &mut Option<Instant>) -> Result<()> {
     let Some((number, base)) = core.log.wants_next() else { return Ok(()) };
     let segment = create(core, number, base)?;
     core.log.set_next(Arc::new(segment));
+    let Some(last) = last.replace(Instant::now()) else { return Ok(()) };
+    let breath = (last.elapsed() / BREATHS).min(BREATH_MAX);
+    core.breath_us.store(breath.as_micros() as u64, Ordering::Relaxed);
+    if last.elapsed() < BUSY && core.spares().is_empty() && has_room_to_spare(core) {
+        // The one after it is filled while there is time: a log this quick would wait for it.
+        match prepare(core) {
+            Ok(prepared) => core.spares().push(prepared),
+            // It would have been welcome, and is not needed.
+            Err(error) => tracing::debug!(%error, "no segment was made ready in advance"),
+        }
+    }
     Ok(())
+}
+
+/// Whether the disk has room for a file that is not needed yet.
+fn has_room_to_spare(core: &Core) -> bool {
+    let needed = core.config.disk_reserve_bytes + 2 * core.config.segment_size_bytes;
+    core.env.disk.free_bytes(&core.config.folder).is_ok_and(|free| free >= needed)
 }
 
 /// Makes an empty segment, out of a spare file where there is one.
@@ -60,18 +81,25 @@ pub(crate) fn create(core: &Core, number: u64, base: Lsn) -> Result<Segment> {
     };
     let disk = &*core.env.disk;
     let folder = core.log_folder();
-    let spare = core.spares.lock().expect("no code panics while it holds the spares").pop();
+    let spare = core.spares().pop();
     let prepared: PathBuf = match spare {
         Some(path) => path,
-        None => Segment::prepare(disk, &folder, size, spare_ticket(core), || breathe(core))?,
+        None => prepare(core)?,
     };
     Segment::start(disk, &folder, &prepared, header)
+}
+
+/// Makes a file of zeros that can become a segment.
+fn prepare(core: &Core) -> Result<PathBuf> {
+    let size = core.config.segment_size_bytes;
+    let ticket = spare_ticket(core);
+    Segment::prepare(&*core.env.disk, &core.log_folder(), size, ticket, || breathe(core))
 }
 
 /// Leaves the disk to the commits for a moment, unless a writer waits for this very segment.
 fn breathe(core: &Core) {
     if !core.log.is_short_of_room() && !core.is_closing() {
-        std::thread::sleep(BREATH);
+        std::thread::sleep(Duration::from_micros(core.breath_us.load(Ordering::Relaxed)));
     }
 }
 

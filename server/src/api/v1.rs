@@ -5,7 +5,7 @@
 
 use super::write::Json;
 use crate::store::{Claim, Message, Page};
-use marconi_engine::{ClaimId, MessageId, QueueEntry, QueueStats, StatMessage};
+use marconi_engine::{ClaimId, IdText, MessageId, QueueEntry, QueueStats, StatMessage};
 
 /// Room for a message document besides its body and its queue's name.
 const MESSAGE_SIZE: usize = 144;
@@ -59,7 +59,8 @@ pub fn message(queue: &str, message: &Message) -> Vec<u8> {
 /// Messages in a bare array; with a claim, their hrefs name it.
 pub fn messages(queue: &str, messages: &[Message], claim: Option<ClaimId>) -> Vec<u8> {
     let mut out = Json::with_capacity(messages_size(queue, messages));
-    out.list(messages, |out, message| write_message(out, queue, message, claim));
+    let claim = claim.map(|claim| claim.text());
+    out.list(messages, |out, message| write_message(out, queue, message, claim.as_ref()));
     out.into_bytes()
 }
 
@@ -100,8 +101,8 @@ pub fn claim(queue: &str, claim: &Claim) -> Vec<u8> {
     out.raw("{\"age\":").show(claim.age_s).raw(",\"ttl\":").show(claim.ttl_s);
     out.raw(",\"href\":\"/v1/queues/").raw(queue).raw("/claims/").show(claim.id);
     out.raw("\",\"messages\":");
-    let id = Some(claim.id);
-    out.list(&claim.messages, |out, message| write_message(out, queue, message, id));
+    let id = claim.id.text();
+    out.list(&claim.messages, |out, message| write_message(out, queue, message, Some(&id)));
     out.raw("}");
     out.into_bytes()
 }
@@ -169,10 +170,10 @@ fn messages_size(queue: &str, messages: &[Message]) -> usize {
     2 + bodies + messages.len() * (MESSAGE_SIZE + queue.len())
 }
 
-fn write_message(out: &mut Json, queue: &str, message: &Message, claim: Option<ClaimId>) {
+fn write_message(out: &mut Json, queue: &str, message: &Message, claim: Option<&IdText>) {
     write_path(out.raw("{\"href\":\""), queue, message.id);
     if let Some(claim) = claim {
-        out.raw("?claim_id=").raw(claim.text().as_str());
+        out.raw("?claim_id=").raw(claim.as_str());
     }
     out.raw("\",\"ttl\":").number(u64::from(message.ttl_s));
     out.raw(",\"age\":").number(message.age_s);
