@@ -21,8 +21,9 @@ use super::watermark::{Chores, Mark, Watermarks};
 use crate::domain::{Durability, Lsn};
 use crate::error::{Error, Result};
 use crate::metrics::{Counters, add};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -413,10 +414,9 @@ impl Drop for Log {
 
 impl Chores for Shared {
     fn do_chores(&self) {
-        if self.watermarks.failure().is_none()
-            && let Err(error) = self.attend()
-        {
-            self.fail(&error);
+        if self.watermarks.failure().is_none() {
+            // A failure is known to everyone who waits.
+            let _ = self.attend();
         }
     }
 }
@@ -453,8 +453,8 @@ impl Shared {
         }
     }
 
-    fn fail(&self, error: &Error) {
-        self.watermarks.fail(&error.to_string());
+    fn fail(&self, why: &str) {
+        self.watermarks.fail(why);
         self.announce_room();
         self.call_thread();
     }
@@ -483,8 +483,7 @@ impl Shared {
         }
         let _guard = OnPanic(&self.watermarks);
         while self.wait_for_work() {
-            if let Err(error) = self.commit() {
-                self.fail(&error);
+            if self.commit().is_err() {
                 return;
             }
         }
@@ -526,13 +525,13 @@ impl Shared {
     /// Writes what is there, and syncs when somebody wants it.
     fn commit(&self) -> Result<()> {
         {
-            let _turn = self.writer.lock().map_err(|_| panicked())?;
+            let _turn = self.turn(self.writer.lock())?;
             let group = self.take(&mut self.lock());
             if let Some(group) = group {
                 self.write(group)?;
             }
         }
-        let _turn = self.syncer.lock().map_err(|_| panicked())?;
+        let _turn = self.turn(self.syncer.lock())?;
         if self.sync_due_in().is_some_and(|left| left.is_zero()) { self.sync() } else { Ok(()) }
     }
 
@@ -545,13 +544,9 @@ impl Shared {
         }
         let mut frame_count = 0;
         if self.has_frames.load(Ordering::Relaxed) {
-            let _turn = match self.writer.try_lock() {
-                Ok(turn) => turn,
-                Err(TryLockError::Poisoned(_)) => return Err(panicked()),
-                Err(TryLockError::WouldBlock) => {
-                    self.call_thread();
-                    return Ok(());
-                }
+            let Some(_turn) = self.try_turn(&self.writer)? else {
+                self.call_thread();
+                return Ok(());
             };
             let mut tail = self.lock();
             let is_quick = tail.is_simple() && self.is_quick(&self.write_us);
@@ -585,7 +580,7 @@ impl Shared {
         if frame_count <= FEW_FRAMES
             && behind <= FEW_BYTES
             && self.is_quick(&self.sync_us)
-            && let Ok(_turn) = self.syncer.try_lock()
+            && let Some(_turn) = self.try_turn(&self.syncer)?
         {
             return self.sync();
         }
@@ -599,6 +594,29 @@ impl Shared {
     }
 
     // ---- writing and syncing ----
+
+    /// A turn at writing or at syncing, unless either failed: then nobody gets one any more. Whoever fails
+    /// says so before the turn is over, so that nothing is written behind a hole, and no sync that failed is
+    /// made again.
+    fn turn<'a>(&self, lock: LockResult<MutexGuard<'a, ()>>) -> Result<MutexGuard<'a, ()>> {
+        let Ok(turn) = lock else {
+            self.fail("a thread panicked while it wrote the log");
+            return Err(Error::Closed);
+        };
+        match self.watermarks.failure() {
+            None => Ok(turn),
+            Some(why) => Err(Error::ReadOnly(why.clone())),
+        }
+    }
+
+    /// As [`Shared::turn`]; `None` while it is somebody else's.
+    fn try_turn<'a>(&self, lock: &'a Mutex<()>) -> Result<Option<MutexGuard<'a, ()>>> {
+        match lock.try_lock() {
+            Ok(turn) => self.turn(Ok(turn)).map(Some),
+            Err(TryLockError::Poisoned(poisoned)) => self.turn(Err(poisoned)).map(Some),
+            Err(TryLockError::WouldBlock) => Ok(None),
+        }
+    }
 
     /// How long until a sync is due; `None` when nobody wants one.
     fn sync_due_in(&self) -> Option<Duration> {
@@ -627,8 +645,8 @@ impl Shared {
             let started = Instant::now();
             let size = chunk.bytes.len();
             chunk.pad();
-            let failed = |cause| Error::io("writing", chunk.segment.path.as_path(), cause);
-            chunk.segment.write_at(&chunk.bytes, chunk.position).map_err(failed)?;
+            let written = chunk.segment.write_at(&chunk.bytes, chunk.position);
+            self.or_fail("writing", &chunk.segment, written)?;
             learn(&self.write_us, started.elapsed());
             self.waiting_bytes.fetch_sub(size as u64, Ordering::SeqCst);
             {
@@ -649,7 +667,7 @@ impl Shared {
             }
             self.watermarks.publish(Mark::Written, chunk.end);
             if chunk.closed {
-                let _turn = self.syncer.lock().map_err(|_| panicked())?;
+                let _turn = self.turn(self.syncer.lock())?;
                 self.sync()?;
             }
             self.keep_buffer(chunk.bytes);
@@ -666,13 +684,18 @@ impl Shared {
             (unsynced.segment.clone(), unsynced.end)
         };
         let started = Instant::now();
-        let failed = |cause| Error::io("syncing", segment.path.as_path(), cause);
-        segment.sync().map_err(failed)?;
+        self.or_fail("syncing", &segment, segment.sync())?;
         let took = started.elapsed();
         learn(&self.sync_us, took);
         self.counters.sync_us.record(took.as_micros() as u64);
         self.watermarks.publish(Mark::Durable, end);
         Ok(())
+    }
+
+    /// The first failure is final, and known before the turn at the disk is over.
+    fn or_fail(&self, doing: &'static str, segment: &Segment, done: io::Result<()>) -> Result<()> {
+        done.map_err(|cause| Error::io(doing, segment.path.as_path(), cause))
+            .inspect_err(|error| self.fail(&error.to_string()))
     }
 
     fn keep_buffer(&self, mut buffer: Vec<u8>) {
@@ -691,8 +714,4 @@ fn learn(mean_us: &AtomicU64, took: Duration) {
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / 8);
     let mean = mean_us.load(Ordering::Relaxed);
     mean_us.store((mean * 7 + took_us.min(u64::MAX / 8)) / 8, Ordering::Relaxed);
-}
-
-fn panicked() -> Error {
-    Error::ReadOnly("a thread panicked while it wrote the log".into())
 }

@@ -44,6 +44,46 @@ fn after_a_failed_sync_nothing_is_written_and_everything_is_read() {
     assert_eq!(count(&world.open()), 1, "what was acknowledged");
 }
 
+/// One write or one sync fails while several threads write and sync, each for all: whoever comes next must
+/// neither write behind the hole nor make the sync again, which would succeed.
+#[test]
+fn a_failure_among_many_threads_is_final_and_takes_nothing_that_was_acknowledged() {
+    for round in 0..120 {
+        let world = World::new(round);
+        let engine = with_queue(&world);
+        let nth = 1 + round / 2 % 20;
+        if round % 2 == 0 {
+            world.disk.fail_sync(nth)
+        } else {
+            world.disk.fail_write(nth)
+        }
+        let acknowledged = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (engine, acknowledged) = (&engine, &acknowledged);
+                scope.spawn(move || {
+                    let _attendance = (number % 2 == 0).then(|| engine.attend());
+                    let message = NewMessage { ttl_s: 1_000_000, body: &body(number, 300) };
+                    loop {
+                        let posted = engine.post(&key("q"), ClientId(1), &[message], None);
+                        match posted.and_then(|receipt| receipt.wait()) {
+                            Ok(ids) => acknowledged.lock().expect("whole").extend(ids),
+                            Err(Error::ReadOnly(_)) => break,
+                            Err(error) => panic!("round {round}: {error}"),
+                        }
+                    }
+                });
+            }
+        });
+        engine.crash();
+        drop(engine);
+        world.disk.crash(Loss::All).expect("the real disk is well");
+        let acknowledged = acknowledged.into_inner().expect("whole");
+        let found = world.open().get(&key("q"), &acknowledged).expect("gets").wait();
+        assert_eq!(found.expect("is durable").len(), acknowledged.len(), "round {round}");
+    }
+}
+
 #[test]
 fn a_full_disk_stops_posts_loses_nothing_and_lets_deletes_make_room() {
     let world = World::new(2);
