@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 const WORK: Duration = Duration::from_millis(1);
 /// After working for a while it rests so many times as long.
 const REST: u32 = 4;
-/// It reads no more than this at once: the system does not take a processor away from a thread that copies
-/// out of large pages.
-const PART_SIZE: usize = 64 << 10;
+/// It reads page by page, the last one first. The file is appended to meanwhile: read forwards, a page that
+/// was not written yet could stand before one that was, like a hole in the log. It is also the most that the
+/// system copies before it lets the engine have the processor.
+const PAGE_SIZE: u64 = 4096;
 /// It never rests longer at once.
 const REST_MAX: Duration = Duration::from_millis(20);
 
@@ -93,8 +94,18 @@ impl File for GentleFile {
             std::thread::sleep((worked * REST).min(REST_MAX));
             *since = Some(Instant::now());
         }
-        let size = buffer.len().min(PART_SIZE);
-        self.file.read_at(&mut buffer[..size], offset)
+        drop(since);
+        let mut end = buffer.len();
+        while end > 0 {
+            let last_page = (offset + end as u64 - 1) / PAGE_SIZE * PAGE_SIZE;
+            let start = usize::try_from(last_page.saturating_sub(offset)).unwrap_or(0);
+            if self.file.read_at(&mut buffer[start..end], offset + start as u64)? < end - start {
+                // The file ends within: how far it goes is for its own answer to say.
+                return self.file.read_at(buffer, offset);
+            }
+            end = start;
+        }
+        Ok(buffer.len())
     }
 
     fn size(&self) -> io::Result<u64> {
