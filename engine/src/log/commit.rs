@@ -16,32 +16,21 @@
 
 use super::frame::{HEAD_SIZE, Head, padded};
 use super::segment::Segment;
-use super::tail::{Appended, Ending, Group, NewFrame, Refused, Tail};
+use super::tail::{Appended, Ending, NewFrame, Refused, Tail};
 use super::watermark::{Chores, Mark, Watermarks};
 use crate::domain::{Durability, Lsn};
 use crate::error::{Error, Result};
 use crate::metrics::{Counters, add};
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+mod disk;
+
 /// How long a writer waits for room in the buffer or for the next segment before it gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For so many frames an attending thread syncs by itself, since the time a sync takes is more than these
-/// requests take to serve.
-const FEW_FRAMES: u64 = 4;
-/// An attending thread waits for a disk whose writes or syncs take at most so long.
-const QUICK_US: u64 = 400;
-/// More bytes than this an attending thread does not sync by itself.
-const FEW_BYTES: u64 = 64 << 10;
-/// Bytes that are written and not synced even though nobody asks for it. When the segment ends everybody
-/// waits for the last of them.
-const BEHIND_MAX: u64 = 4 << 20;
-/// Buffers that are kept for reuse do not stay larger than this.
-const KEPT_BUFFER_SIZE: usize = 4 << 20;
 
 /// The tail and the thread that commits it.
 #[derive(Debug)]
@@ -412,15 +401,6 @@ impl Drop for Log {
     }
 }
 
-impl Chores for Shared {
-    fn do_chores(&self) {
-        if self.watermarks.failure().is_none() {
-            // A failure is known to everyone who waits.
-            let _ = self.attend();
-        }
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().expect("no code panics while it holds the tail")
@@ -458,260 +438,4 @@ impl Shared {
         self.announce_room();
         self.call_thread();
     }
-
-    // ---- the commit thread ----
-
-    /// Leaves what there is to do to the commit thread.
-    fn call_thread(&self) {
-        let mut tail = self.lock();
-        tail.is_for_thread = true;
-        if std::mem::take(&mut tail.thread_sleeps) {
-            drop(tail);
-            self.work.notify_one();
-        }
-    }
-
-    fn commit_until_the_end(&self) {
-        /// Turns a panic of the thread into a failure that waiters see.
-        struct OnPanic<'a>(&'a Watermarks);
-        impl Drop for OnPanic<'_> {
-            fn drop(&mut self) {
-                if std::thread::panicking() {
-                    self.0.fail("the commit thread panicked");
-                }
-            }
-        }
-        let _guard = OnPanic(&self.watermarks);
-        while self.wait_for_work() {
-            if self.commit().is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Waits for something to write or to sync; false at the end.
-    fn wait_for_work(&self) -> bool {
-        let mut tail = self.lock();
-        loop {
-            if tail.ending == Some(Ending::Abrupt) || self.watermarks.failure().is_some() {
-                return false;
-            }
-            let has_frames = !tail.chunks.is_empty();
-            let is_ending = tail.ending.is_some();
-            if has_frames && (tail.is_for_thread || is_ending) {
-                return true;
-            }
-            tail.is_for_thread = false;
-            let left = self.sync_due_in();
-            if left.is_some_and(|left| left.is_zero()) {
-                return true;
-            }
-            if is_ending {
-                return false;
-            }
-            tail.thread_sleeps = true;
-            tail.thread_has_alarm = left.is_some();
-            tail = match left {
-                None => self.work.wait(tail).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    self.work.wait_timeout(tail, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            tail.thread_sleeps = false;
-            tail.thread_has_alarm = false;
-        }
-    }
-
-    /// Writes what is there, and syncs when somebody wants it.
-    fn commit(&self) -> Result<()> {
-        {
-            let _turn = self.turn(self.writer.lock())?;
-            let group = self.take(&mut self.lock());
-            if let Some(group) = group {
-                self.write(group)?;
-            }
-        }
-        let _turn = self.turn(self.syncer.lock())?;
-        if self.sync_due_in().is_some_and(|left| left.is_zero()) { self.sync() } else { Ok(()) }
-    }
-
-    // ---- a thread that attends ----
-
-    /// What an attending thread does before it sleeps.
-    fn attend(&self) -> Result<()> {
-        if self.has_ended.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        let mut frame_count = 0;
-        if self.has_frames.load(Ordering::Relaxed) {
-            let Some(_turn) = self.try_turn(&self.writer)? else {
-                self.call_thread();
-                return Ok(());
-            };
-            let mut tail = self.lock();
-            let is_quick = tail.is_simple() && self.is_quick(&self.write_us);
-            if !tail.chunks.is_empty() && !is_quick {
-                drop(tail);
-                self.call_thread();
-                return Ok(());
-            }
-            let group = self.take(&mut tail);
-            drop(tail);
-            if let Some(group) = group {
-                frame_count = group.frame_count;
-                self.write(group)?;
-            }
-        }
-        match self.sync_due_in() {
-            None => return Ok(()),
-            Some(left) if left.is_zero() => {}
-            Some(_) => {
-                let has_alarm = self.lock().thread_has_alarm;
-                if !has_alarm {
-                    self.call_thread();
-                }
-                return Ok(());
-            }
-        }
-        let behind = {
-            let durable = self.watermarks.get(Mark::Durable);
-            self.lock_unsynced().end.0.saturating_sub(durable.0)
-        };
-        if frame_count <= FEW_FRAMES
-            && behind <= FEW_BYTES
-            && self.is_quick(&self.sync_us)
-            && let Some(_turn) = self.try_turn(&self.syncer)?
-        {
-            return self.sync();
-        }
-        self.call_thread();
-        Ok(())
-    }
-
-    /// Whether an attending thread can wait for this kind of work.
-    fn is_quick(&self, us: &AtomicU64) -> bool {
-        us.load(Ordering::Relaxed) <= QUICK_US
-    }
-
-    // ---- writing and syncing ----
-
-    /// A turn at writing or at syncing, unless either failed: then nobody gets one any more. Whoever fails
-    /// says so before the turn is over, so that nothing is written behind a hole, and no sync that failed is
-    /// made again.
-    fn turn<'a>(&self, lock: LockResult<MutexGuard<'a, ()>>) -> Result<MutexGuard<'a, ()>> {
-        let Ok(turn) = lock else {
-            self.fail("a thread panicked while it wrote the log");
-            return Err(Error::Closed);
-        };
-        match self.watermarks.failure() {
-            None => Ok(turn),
-            Some(why) => Err(Error::ReadOnly(why.clone())),
-        }
-    }
-
-    /// As [`Shared::turn`]; `None` while it is somebody else's.
-    fn try_turn<'a>(&self, lock: &'a Mutex<()>) -> Result<Option<MutexGuard<'a, ()>>> {
-        match lock.try_lock() {
-            Ok(turn) => self.turn(Ok(turn)).map(Some),
-            Err(TryLockError::Poisoned(poisoned)) => self.turn(Err(poisoned)).map(Some),
-            Err(TryLockError::WouldBlock) => Ok(None),
-        }
-    }
-
-    /// How long until a sync is due; `None` when nobody wants one.
-    fn sync_due_in(&self) -> Option<Duration> {
-        let durable = self.watermarks.get(Mark::Durable);
-        let unsynced = self.lock_unsynced();
-        if durable >= unsynced.end {
-            return None;
-        }
-        if durable < unsynced.wanted {
-            return Some(Duration::ZERO);
-        }
-        let due = unsynced.since? + self.sync_interval;
-        Some(due.saturating_duration_since(Instant::now()))
-    }
-
-    /// Takes what there is to write. The caller holds the writer.
-    fn take(&self, tail: &mut Tail) -> Option<Group> {
-        self.has_frames.store(false, Ordering::Relaxed);
-        tail.take()
-    }
-
-    /// Writes a group. The caller holds the writer.
-    fn write(&self, group: Group) -> Result<()> {
-        self.counters.commit_frames.record(group.frame_count);
-        for mut chunk in group.chunks {
-            let started = Instant::now();
-            let size = chunk.bytes.len();
-            chunk.pad();
-            let written = chunk.segment.write_at(&chunk.bytes, chunk.position);
-            self.or_fail("writing", &chunk.segment, written)?;
-            learn(&self.write_us, started.elapsed());
-            self.waiting_bytes.fetch_sub(size as u64, Ordering::SeqCst);
-            {
-                let mut unsynced = self.lock_unsynced();
-                unsynced.segment = chunk.segment;
-                unsynced.end = chunk.end;
-                match chunk.demand {
-                    Durability::Memory | Durability::Os => {}
-                    Durability::Interval => {
-                        unsynced.since.get_or_insert(started);
-                    }
-                    // Never lowered: somebody may want frames that are still in the tail.
-                    Durability::Group | Durability::Each => unsynced.want(chunk.end),
-                }
-                if chunk.end.0 - self.watermarks.get(Mark::Durable).0 > BEHIND_MAX {
-                    unsynced.want(chunk.end);
-                }
-            }
-            self.watermarks.publish(Mark::Written, chunk.end);
-            if chunk.closed {
-                let _turn = self.turn(self.syncer.lock())?;
-                self.sync()?;
-            }
-            self.keep_buffer(chunk.bytes);
-        }
-        self.announce_room();
-        Ok(())
-    }
-
-    /// Makes durable what was written. The caller holds the syncer.
-    fn sync(&self) -> Result<()> {
-        let (segment, end) = {
-            let mut unsynced = self.lock_unsynced();
-            unsynced.since = None;
-            (unsynced.segment.clone(), unsynced.end)
-        };
-        let started = Instant::now();
-        self.or_fail("syncing", &segment, segment.sync())?;
-        let took = started.elapsed();
-        learn(&self.sync_us, took);
-        self.counters.sync_us.record(took.as_micros() as u64);
-        self.watermarks.publish(Mark::Durable, end);
-        Ok(())
-    }
-
-    /// The first failure is final, and known before the turn at the disk is over.
-    fn or_fail(&self, doing: &'static str, segment: &Segment, done: io::Result<()>) -> Result<()> {
-        done.map_err(|cause| Error::io(doing, segment.path.as_path(), cause))
-            .inspect_err(|error| self.fail(&error.to_string()))
-    }
-
-    fn keep_buffer(&self, mut buffer: Vec<u8>) {
-        if buffer.capacity() <= KEPT_BUFFER_SIZE {
-            buffer.clear();
-            let mut tail = self.lock();
-            if tail.spare_buffers.len() < 2 {
-                tail.spare_buffers.push(buffer);
-            }
-        }
-    }
-}
-
-/// Takes a duration into a running mean over the last few, in microseconds. Racing writers lose one.
-fn learn(mean_us: &AtomicU64, took: Duration) {
-    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / 8);
-    let mean = mean_us.load(Ordering::Relaxed);
-    mean_us.store((mean * 7 + took_us.min(u64::MAX / 8)) / 8, Ordering::Relaxed);
 }
