@@ -275,6 +275,7 @@ impl Engine {
     /// Waits for permission to append, with no lock held.
     fn admit(&self, posting: bool) -> Result<()> {
         self.check_open()?;
+        self.core.log.mind_the_time();
         self.core.log.admit()?;
         if posting && self.core.log.is_posting_stopped() { Err(Error::Full) } else { Ok(()) }
     }
@@ -402,6 +403,7 @@ impl Engine {
         look: impl FnOnce(&mut Queue, u64) -> Result<A>,
     ) -> Result<Receipt<A>> {
         self.check_open()?;
+        self.core.log.mind_the_time();
         let now_ms = self.core.now_ms();
         let mut shard = self.core.state.lock(key);
         let queue = shard.get(key).ok_or(Error::NoSuchQueue)?;

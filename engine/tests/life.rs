@@ -321,3 +321,27 @@ fn a_sync_that_is_asked_for_is_made_while_others_write() {
         });
     }
 }
+
+/// A thread that attends and never sleeps, since it is asked without end, holds up nobody.
+#[test]
+fn a_busy_thread_does_not_keep_what_it_appended() {
+    let world = World::new();
+    let config = Config { upkeep_interval_ms: 60_000, ..world.config() };
+    let engine = world.try_open(config).expect("it opens");
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("made");
+    let _attendance = engine.attend();
+    let message = NewMessage { ttl_s: 60, body: b"1" };
+    let group = Some(Durability::Group);
+    let receipt = engine.post(&queue(), POSTER, &[message], group).expect("posts");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| receipt.wait().expect("is durable"));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !waiter.is_finished() {
+            if std::time::Instant::now() > deadline {
+                engine.sync().expect("lets the other thread go");
+                panic!("it waits for a thread that never sleeps");
+            }
+            drop(engine.stats(&queue()).expect("counts"));
+        }
+    });
+}

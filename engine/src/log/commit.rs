@@ -32,6 +32,11 @@ mod disk;
 /// How long a writer waits for room in the buffer or for the next segment before it gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// An attending thread keeps what it appended for so long at most before the commit thread takes it.
+const KEPT_MAX_US: u64 = 1_000;
+/// And so many bytes.
+const KEPT_MAX_SIZE: usize = 1 << 20;
+
 /// The tail and the thread that commits it.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -49,6 +54,9 @@ struct Shared {
     unsynced: Mutex<Unsynced>,
     /// Frames lie in the tail. Changed under its lock.
     has_frames: AtomicBool,
+    /// When the oldest of them came, in microseconds since `started`.
+    oldest_us: AtomicU64,
+    started: Instant,
     /// How long writing a group, and a sync, take lately, in microseconds.
     write_us: AtomicU64,
     sync_us: AtomicU64,
@@ -131,6 +139,8 @@ impl Log {
             writer: Mutex::default(),
             syncer: Mutex::default(),
             has_frames: AtomicBool::new(false),
+            oldest_us: AtomicU64::new(0),
+            started: Instant::now(),
             write_us: AtomicU64::new(0),
             sync_us: AtomicU64::new(0),
             work: Condvar::new(),
@@ -268,10 +278,13 @@ impl Log {
         let chunk = tail.chunk();
         chunk.demand = chunk.demand.max(demand);
         chunk.closed = demand == Durability::Each;
-        shared.has_frames.store(true, Ordering::Relaxed);
+        if !shared.has_frames.swap(true, Ordering::Relaxed) {
+            shared.oldest_us.store(shared.now_us(), Ordering::Relaxed);
+        }
         let is_attended = shared.watermarks.is_attended_here();
-        tail.is_for_thread |= !is_attended;
-        let wake = !is_attended && std::mem::take(&mut tail.thread_sleeps);
+        let is_for_thread = !is_attended || tail.waiting_size() > KEPT_MAX_SIZE;
+        tail.is_for_thread |= is_for_thread;
+        let wake = is_for_thread && std::mem::take(&mut tail.thread_sleeps);
         let is_low = tail.next.is_none() && !tail.fits(shared.frame_size_max);
         if is_low {
             shared.low_on_room.store(true, Ordering::SeqCst);
@@ -285,6 +298,20 @@ impl Log {
         add(&shared.counters.frames, 1);
         add(&shared.counters.log_bytes, size as u64);
         Ok(Appended { head, end, segment, position, is_first })
+    }
+
+    /// Leaves to the commit thread what an attending thread keeps for too long, because its tasks never
+    /// let it sleep. Called by every verb.
+    pub(crate) fn mind_the_time(&self) {
+        let shared = &*self.shared;
+        if !shared.has_frames.load(Ordering::Relaxed) {
+            return;
+        }
+        let now_us = shared.now_us();
+        if now_us.saturating_sub(shared.oldest_us.load(Ordering::Relaxed)) > KEPT_MAX_US {
+            shared.oldest_us.store(now_us, Ordering::Relaxed);
+            shared.call_thread();
+        }
     }
 
     /// The LSN that the next frame will get.
@@ -408,6 +435,10 @@ impl Shared {
 
     fn lock_unsynced(&self) -> MutexGuard<'_, Unsynced> {
         self.unsynced.lock().expect("no code panics while it holds what is not synced")
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Whether a frame can be appended now, or never will be.

@@ -198,6 +198,11 @@ impl Tail {
         })
     }
 
+    /// Bytes in the piece being filled.
+    pub(super) fn waiting_size(&self) -> usize {
+        self.chunks.back().map_or(0, |chunk| chunk.bytes.len())
+    }
+
     /// Whether all there is to write lies in one piece of the active segment.
     pub(super) fn is_simple(&self) -> bool {
         self.chunks.len() == 1 && Arc::ptr_eq(&self.chunks[0].segment, &self.active)
