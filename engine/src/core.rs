@@ -18,6 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+/// Between two pieces of a segment being filled the disk has so long for other work, at most.
+pub(crate) const BREATH_MAX: Duration = Duration::from_millis(5);
+
 /// The parts of an open engine.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -28,7 +31,7 @@ pub(crate) struct Core {
     pub(crate) log: Log,
     /// Every sealed segment by number. Those still open are the log's.
     segments: Mutex<BTreeMap<u64, Arc<Segment>>>,
-    /// Emptied files that can become segments again.
+    /// Files that can become segments: emptied ones, and those filled in advance.
     spares: Mutex<Vec<PathBuf>>,
     /// Numbers for the names of spare files.
     pub(crate) spare_ticket: AtomicU64,
@@ -73,7 +76,7 @@ impl Core {
             log,
             segments: Mutex::default(),
             spares: Mutex::default(),
-            breath_us: AtomicU64::new(5_000),
+            breath_us: AtomicU64::new(BREATH_MAX.as_micros() as u64),
             spare_ticket: AtomicU64::new(0),
             checkpoints: Mutex::default(),
             last_checkpoint: AtomicU64::new(0),

@@ -15,8 +15,8 @@ use crate::log::frame::Kind;
 use crate::log::record::{Payload, Record};
 use crate::log::segment::Segment;
 use crate::log::tail::{Appended, NewFrame, Refused};
-pub use crate::log::watermark::Attendance;
 use crate::log::watermark::Mark;
+pub use crate::log::watermark::{Attendance, Rest};
 use crate::metrics::{CompactionMetrics, EngineMetrics, SegmentMetrics, UnderWay, add};
 use crate::receipt::Receipt;
 use crate::state::queue::{Located, Place, Queue};
@@ -179,9 +179,17 @@ impl Engine {
     }
 
     /// What an attending thread calls before it sleeps; nothing on any other thread. Does not block on a
-    /// disk that is slow.
+    /// disk that is known to be slow.
     pub fn before_sleep(&self) {
         self.core.log.watermarks().before_sleep();
+    }
+
+    /// As [`Engine::before_sleep`], for a thread that can as well look for more work and call this again at
+    /// once. [`Rest::Look`] says that it should: those whom the last sync answered are about to come back,
+    /// and one sync can serve them together with what is here. That lasts for a quarter of a millisecond at
+    /// most.
+    pub fn before_rest(&self) -> Rest {
+        self.core.log.watermarks().do_chores(true)
     }
 
     /// One round of readying and indexing segments, on this thread. For tests that leave no timing

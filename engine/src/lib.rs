@@ -39,8 +39,8 @@
 //! # How it works
 //!
 //! Every verb *decides* under a lock, *appends* one frame to the log, and *applies* it to the state;
-//! a start applies the same frames again. `marconi-commit` writes and syncs what gathered, one group
-//! at a time. `docs/architecture.md` walks through it; `docs/format.md` describes every byte.
+//! a start applies the same frames again. The thread `marconi-commit` writes and syncs what gathered, one
+//! group at a time, unless threads that attend to the log ([`Engine::attend`]) did. `docs/architecture.md` walks through it; `docs/format.md` describes every byte.
 
 mod config;
 mod core;
@@ -64,7 +64,7 @@ pub mod internals;
 pub use config::{Config, DurabilityRule};
 pub use domain::*;
 pub use engine::{
-    Attendance, Claim, Engine, Message, NewMessage, Page, QueueGlance, RecoveryReport,
+    Attendance, Claim, Engine, Message, NewMessage, Page, QueueGlance, RecoveryReport, Rest,
 };
 pub use error::{Error, Result};
 pub use fault::{Fault, FaultKind, Lost, LostKind, Severity};

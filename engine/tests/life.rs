@@ -345,3 +345,28 @@ fn a_busy_thread_does_not_keep_what_it_appended() {
         }
     });
 }
+
+#[test]
+fn what_waits_for_company_waits_for_a_moment() {
+    let world = World::new();
+    let engine = world.try_open(world.config()).expect("it opens");
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("made");
+    let _attendance = engine.attend();
+    let message = [NewMessage { ttl_s: 60, body: b"1" }];
+    let post = || {
+        let posted = engine.post(&queue(), POSTER, &message, Some(Durability::Group));
+        Box::pin(posted.expect("posts"))
+    };
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // Groups of all sizes: the next one waits for as many as the last one answered, who may not come.
+    for count in [3, 1, 4, 4, 2, 9, 1, 1, 8] {
+        let mut receipts: Vec<_> = (0..count).map(|_| post()).collect();
+        while !receipts.is_empty() {
+            assert!(std::time::Instant::now() < deadline, "{} wait for ever", receipts.len());
+            // It never sleeps, whatever it is told: nobody else does the work.
+            engine.before_rest();
+            receipts.retain_mut(|receipt| receipt.as_mut().poll(&mut context).is_pending());
+        }
+    }
+}

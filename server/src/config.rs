@@ -23,6 +23,8 @@ pub struct Config {
     pub admin_listen: Option<String>,
     /// Threads that serve requests, if not one a core.
     pub worker_threads: Option<usize>,
+    /// How long such a thread polls before it sleeps.
+    pub busy_poll: Duration,
     /// What a connection is granted.
     pub connections: Connections,
     /// Certificate and key, when the API is to speak TLS.
@@ -109,6 +111,7 @@ impl Config {
             listen: text("listen"),
             admin_listen,
             worker_threads: Some(size(settings, "worker_threads")).filter(|count| *count > 0),
+            busy_poll: Duration::from_micros(settings.number("busy_poll_us")),
             connections: connections(settings),
             tls,
             engine: engine(settings),

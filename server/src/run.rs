@@ -17,7 +17,8 @@ use crate::telemetry::LogLevel;
 use crate::workers::{Duty, Workers};
 use marconi_engine::env::Environment;
 use marconi_engine::{
-    CompactionMetrics, Engine, EngineMetrics, Error, QueueGlance, RecoveryReport, SegmentMetrics,
+    CompactionMetrics, Engine, EngineMetrics, Error, QueueGlance, RecoveryReport, Rest,
+    SegmentMetrics,
 };
 use std::convert::Infallible;
 use std::sync::{Arc, RwLock};
@@ -54,7 +55,8 @@ pub async fn run(
 
     let mut options = listen_options(&config, stats)?;
     let count = config.worker_threads.or_else(|| available_parallelism().ok().map(usize::from));
-    let workers = Workers::start(count.unwrap_or(1), &Arc::new(EngineDuty(Arc::clone(&app))));
+    let duty = Arc::new(EngineDuty(Arc::clone(&app)));
+    let workers = Workers::start(count.unwrap_or(1), config.busy_poll, &duty);
     let workers = Arc::new(workers.map_err(|cause| format!("cannot start threads: {cause}"))?);
     options.workers = Some(Arc::clone(&workers));
     let listener = bind("listen", &config.listen).await?;
@@ -196,6 +198,10 @@ impl Duty for EngineDuty {
 
     fn before_sleep(&self) {
         self.0.store().engine().before_sleep();
+    }
+
+    fn before_rest(&self) -> bool {
+        self.0.store().engine().before_rest() == Rest::Look
     }
 }
 

@@ -1,12 +1,18 @@
 //! The threads that serve connections, each with a runtime of its own: a connection stays where it was put,
 //! so waking its tasks never crosses threads. Knows neither sockets nor HTTP, nor what is done between tasks.
 
+mod busy_poll;
+
+use busy_poll::BusyPoll;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
@@ -14,8 +20,10 @@ use tokio::sync::oneshot;
 pub trait Duty: Send + Sync + 'static {
     /// Runs on the worker beside its connections.
     fn attend(&self) -> impl Future<Output = Infallible>;
-    /// Called on the worker when none of its tasks can go on.
+    /// Called on the worker when none of its tasks can go on, and it sleeps next.
     fn before_sleep(&self);
+    /// As [`Duty::before_sleep`], for a worker that can as well look for more work. Whether it had better.
+    fn before_rest(&self) -> bool;
 }
 
 /// Some workers. They end when this is dropped, which waits for them; what still runs on them is cut.
@@ -25,66 +33,145 @@ pub struct Workers(Vec<Worker>);
 #[derive(Debug)]
 struct Worker {
     handle: Handle,
-    /// Connections it has now.
-    load: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     /// The worker ends when this is dropped.
     stop: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
 
+#[derive(Debug, Default)]
+struct Counts {
+    /// Connections it has now.
+    connections: AtomicUsize,
+    /// Times that one of them was run, ever.
+    ran: AtomicU64,
+}
+
 /// A place on the worker that had the fewest connections; taken until it is dropped.
 #[derive(Debug)]
-pub struct Seat {
-    load: Arc<AtomicUsize>,
+pub struct Seat(Arc<Counts>);
+
+/// A connection on its seat.
+#[derive(Debug)]
+struct Seated<F> {
+    connection: Pin<Box<F>>,
+    seat: Seat,
+}
+
+impl Seat {
+    /// Runs a connection here, to its end.
+    pub fn run<F: Future<Output = ()> + Send>(
+        self,
+        connection: F,
+    ) -> impl Future<Output = ()> + Send + use<F> {
+        Seated { connection: Box::pin(connection), seat: self }
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Seated<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // Only the worker's thread counts.
+        let ran = &self.seat.0.ran;
+        ran.store(ran.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.connection.as_mut().poll(context)
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.load.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What makes a worker look at its sockets again instead of sleeping: a task that is woken while it is
+/// about to sleep.
+#[derive(Debug)]
+struct Lookout(Mutex<(BusyPoll, Option<Waker>)>);
+
+impl Lookout {
+    fn lock(&self) -> MutexGuard<'_, (BusyPoll, Option<Waker>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the worker look again, if its duty wants that or it is worth while, after whoever else wants
+    /// this core.
+    fn before_rest(&self, ran: u64, duty: &impl Duty) {
+        let has_to = duty.before_rest();
+        let mut state = self.lock();
+        let (poll, waker) = &mut *state;
+        match waker {
+            Some(waker) if poll.looks_again(ran, Instant::now(), has_to) => {
+                waker.wake_by_ref();
+                std::thread::yield_now();
+            }
+            Some(_) => {}
+            None => duty.before_sleep(),
+        }
+    }
+
+    fn after_sleep(&self) {
+        self.lock().0.looked(Instant::now());
+    }
+
+    /// The task that is woken. Has nothing to do.
+    async fn stand(self: Arc<Self>) {
+        std::future::poll_fn(|context| {
+            self.lock().1 = Some(context.waker().clone());
+            Poll::<()>::Pending
+        })
+        .await;
     }
 }
 
 impl Workers {
-    /// Starts `count` workers, at least one.
+    /// Starts `count` workers, at least one. Each polls for up to `busy_poll` for the next request before
+    /// it sleeps, while requests mostly come that soon; zero for never.
     ///
     /// # Errors
     /// When the system has no thread or no poll for them.
-    pub fn start(count: usize, duty: &Arc<impl Duty>) -> io::Result<Workers> {
+    pub fn start(count: usize, busy_poll: Duration, duty: &Arc<impl Duty>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::with_capacity(count));
         for _ in 0..count.max(1) {
-            let idle = Arc::clone(duty);
-            let runtime = Builder::new_current_thread()
-                .enable_all()
-                .on_thread_park(move || idle.before_sleep())
-                .build()?;
+            let counts = Arc::new(Counts::default());
+            let lookout = Arc::new(Lookout(Mutex::new((BusyPoll::new(busy_poll), None))));
+            let mut builder = Builder::new_current_thread();
+            let (idle, ran) = (Arc::clone(duty), Arc::clone(&counts));
+            if busy_poll.is_zero() {
+                builder.on_thread_park(move || idle.before_sleep());
+            } else {
+                let (before, after) = (Arc::clone(&lookout), Arc::clone(&lookout));
+                builder.on_thread_park(move || {
+                    before.before_rest(ran.ran.load(Ordering::Relaxed), &*idle);
+                });
+                builder.on_thread_unpark(move || after.after_sleep());
+            }
+            let runtime = builder.enable_all().build()?;
             let handle = runtime.handle().clone();
             let (stop, stopping) = oneshot::channel();
             let duty = Arc::clone(duty);
             let thread =
                 std::thread::Builder::new().name("marconi-serve".into()).spawn(move || {
                     runtime.block_on(async {
+                        tokio::spawn(lookout.stand());
                         tokio::select! {
                             never = duty.attend() => match never {},
                             _ = stopping => {}
                         }
                     });
                 })?;
-            workers.0.push(Worker {
-                handle,
-                load: Arc::default(),
-                stop: Some(stop),
-                thread: Some(thread),
-            });
+            workers.0.push(Worker { handle, counts, stop: Some(stop), thread: Some(thread) });
         }
         Ok(workers)
     }
 
     /// Where the next connection goes.
     pub fn seat(&self) -> (Handle, Seat) {
-        let load = |worker: &&Worker| worker.load.load(Ordering::Relaxed);
+        let load = |worker: &&Worker| worker.counts.connections.load(Ordering::Relaxed);
         let worker = self.0.iter().min_by_key(load).expect("there is one at least");
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        (worker.handle.clone(), Seat { load: Arc::clone(&worker.load) })
+        worker.counts.connections.fetch_add(1, Ordering::Relaxed);
+        (worker.handle.clone(), Seat(Arc::clone(&worker.counts)))
     }
 }
 
@@ -115,12 +202,17 @@ mod tests {
         fn before_sleep(&self) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
+
+        fn before_rest(&self) -> bool {
+            self.before_sleep();
+            false
+        }
     }
 
     #[test]
     fn seats_go_to_the_worker_that_has_fewest() {
         let duty = Arc::new(Count::default());
-        let workers = Workers::start(2, &duty).expect("threads");
+        let workers = Workers::start(2, Duration::ZERO, &duty).expect("threads");
         let (seen, sent) =
             (Arc::new(Mutex::new(Vec::<ThreadId>::new())), std::sync::mpsc::channel());
         let mut seats = Vec::new();

@@ -14,6 +14,7 @@
 //!
 //! Lock order: writer, syncer, tail, unsynced.
 
+use super::company::Company;
 use super::frame::{HEAD_SIZE, Head, padded};
 use super::segment::Segment;
 use super::tail::{Appended, Ending, NewFrame, Refused, Tail};
@@ -57,6 +58,12 @@ struct Shared {
     /// When the oldest of them came, in microseconds since `started`.
     oldest_us: AtomicU64,
     started: Instant,
+    /// As the tail has it, changed under its lock.
+    wanting_count: AtomicU64,
+    /// Frames lie in the tail whose waiters want no sync. Changed under its lock.
+    has_undemanding: AtomicBool,
+    /// Who is about to come.
+    company: Mutex<Company>,
     /// How long writing a group, and a sync, take lately, in microseconds.
     write_us: AtomicU64,
     sync_us: AtomicU64,
@@ -110,6 +117,10 @@ struct Unsynced {
     segment: Arc<Segment>,
     /// The LSN behind it.
     end: Lsn,
+    /// Frames below it that want a sync, ever.
+    wanting_count: u64,
+    /// Those of them that are durable.
+    answered_count: u64,
     /// Somebody wants all below this durable.
     wanted: Lsn,
     /// When the oldest write of mode `Interval` that is not synced was made.
@@ -132,6 +143,8 @@ impl Log {
             unsynced: Mutex::new(Unsynced {
                 segment: active.clone(),
                 end: base,
+                wanting_count: 0,
+                answered_count: 0,
                 wanted: base,
                 since: None,
             }),
@@ -141,6 +154,9 @@ impl Log {
             has_frames: AtomicBool::new(false),
             oldest_us: AtomicU64::new(0),
             started: Instant::now(),
+            wanting_count: AtomicU64::new(0),
+            has_undemanding: AtomicBool::new(false),
+            company: Mutex::new(Company::new()),
             write_us: AtomicU64::new(0),
             sync_us: AtomicU64::new(0),
             work: Condvar::new(),
@@ -275,7 +291,15 @@ impl Log {
         tail.push(&head.encode(frame.crc), frame.payload);
         let segment = tail.active.clone();
         let end = tail.lsn();
+        if demand >= Durability::Group {
+            tail.wanting_count += 1;
+            shared.wanting_count.store(tail.wanting_count, Ordering::Relaxed);
+        } else {
+            shared.has_undemanding.store(true, Ordering::Relaxed);
+        }
+        let wanting_count = tail.wanting_count;
         let chunk = tail.chunk();
+        chunk.wanting_count = wanting_count;
         chunk.demand = chunk.demand.max(demand);
         chunk.closed = demand == Durability::Each;
         if !shared.has_frames.swap(true, Ordering::Relaxed) {
@@ -435,6 +459,10 @@ impl Shared {
 
     fn lock_unsynced(&self) -> MutexGuard<'_, Unsynced> {
         self.unsynced.lock().expect("no code panics while it holds what is not synced")
+    }
+
+    fn lock_company(&self) -> MutexGuard<'_, Company> {
+        self.company.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now_us(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! The log: checksummed frames in segments, appended to at one end. Knows neither queues nor claims.
 
 pub(crate) mod commit;
+mod company;
 pub mod frame;
 pub mod record;
 pub mod scan;

@@ -56,6 +56,8 @@ pub(super) struct Tail {
     pub(super) chunks: VecDeque<Chunk>,
     pub(super) spare_buffers: Vec<Vec<u8>>,
     pub(super) frame_count: u64,
+    /// Frames that want a sync, ever.
+    pub(super) wanting_count: u64,
     /// Full segments whose frames may still be on their way.
     pub(super) sealed: Vec<Arc<Segment>>,
     /// Tasks that wait for room, as threads do on the condition.
@@ -84,6 +86,8 @@ pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
     /// The LSN behind it.
     pub(super) end: Lsn,
+    /// Frames that want a sync, ever, up to its end.
+    pub(super) wanting_count: u64,
     /// The strongest demand among its frames.
     pub(super) demand: Durability,
     /// Nothing may be added: it is to be synced on its own.
@@ -118,6 +122,7 @@ impl Tail {
             chunks: VecDeque::new(),
             spare_buffers: Vec::new(),
             frame_count: 0,
+            wanting_count: 0,
             sealed: Vec::new(),
             room_wakers: Vec::new(),
             thread_sleeps: false,
@@ -145,6 +150,7 @@ impl Tail {
                 position: self.position,
                 bytes: self.spare_buffers.pop().unwrap_or_default(),
                 end: self.lsn(),
+                wanting_count: self.wanting_count,
                 demand: Durability::Memory,
                 closed: false,
             });
@@ -186,6 +192,7 @@ impl Tail {
         self.sealed.push(std::mem::replace(&mut self.active, next));
         self.position = SEGMENT_HEADER_SIZE;
     }
+
     /// Takes all there is to write; `None` when there is nothing, or nothing is to be written any more.
     pub(super) fn take(&mut self) -> Option<Group> {
         if self.chunks.is_empty() || self.ending == Some(Ending::Abrupt) {

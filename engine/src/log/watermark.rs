@@ -24,8 +24,18 @@ pub(crate) enum Mark {
 
 /// What a thread that attends to the log does before it sleeps.
 pub(crate) trait Chores: Send + Sync {
-    /// Writes what was appended, and has it synced.
-    fn do_chores(&self);
+    /// Writes what was appended, and has it synced. Where the thread `can_look` for more work instead of
+    /// sleeping, it may be told that this is better.
+    fn do_chores(&self, can_look: bool) -> Rest;
+}
+
+/// What a thread that attends to the log does when it has nothing else to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// It sleeps until something happens.
+    Sleep,
+    /// It looks for more work at once: what was appended waits for company that is about to come.
+    Look,
 }
 
 /// The watermarks of one log.
@@ -193,11 +203,17 @@ impl Watermarks {
 
     /// Has this thread do its chores, if it has some.
     pub(crate) fn before_sleep(self: &Arc<Watermarks>) {
+        self.do_chores(false);
+    }
+
+    /// As [`Watermarks::before_sleep`], for a thread that can as well look for more work.
+    pub(crate) fn do_chores(self: &Arc<Watermarks>, can_look: bool) -> Rest {
         if self.is_attended_here()
             && let Some(chores) = self.chores.get().and_then(Weak::upgrade)
         {
-            chores.do_chores();
+            return chores.do_chores(can_look);
         }
+        Rest::Sleep
     }
 
     fn is(self: &Arc<Watermarks>, of: &Weak<Watermarks>) -> bool {

@@ -1,6 +1,6 @@
 //! Makes the next segment ready, and turns full ones into indexed ones.
 
-use crate::core::Core;
+use crate::core::{BREATH_MAX, Core};
 use crate::domain::{Lsn, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
@@ -14,8 +14,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two pieces of a segment being filled the disk has so long for other work, at most.
-const BREATH_MAX: Duration = Duration::from_millis(5);
 /// While the log fills a segment all pauses of filling the next take about a quarter of that time.
 const BREATHS: u32 = 256;
 /// A log that takes two segments within this time gets a third made ready in advance.

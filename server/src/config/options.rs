@@ -87,6 +87,14 @@ pub const OPTIONS: &[Spec] = &[
     count("server", "worker_threads", 0, 0, 1024, "Threads that serve requests; 0 for one a core"),
     count(
         "server",
+        "busy_poll_us",
+        100,
+        0,
+        1000,
+        "Microseconds for which a thread polls for the next request before it sleeps, while requests mostly come that soon; 0 for never",
+    ),
+    count(
+        "server",
         "connections_max",
         10_000,
         1,

@@ -187,13 +187,12 @@ fn begin<H: Handler>(
     let (worker, seat) = workers.seat();
     // The socket leaves this thread's poll for the worker's. Where that fails it is closed.
     let Ok(stream) = stream.into_std() else { return };
-    let serve = async move {
-        let _seat = seat;
+    let serve = seat.run(async move {
         match TcpStream::from_std(stream) {
             Ok(stream) => server.connection(stream, shutdown).await,
             Err(cause) => tracing::error!(%cause, "cannot serve a connection"),
         }
-    };
+    });
     connections.spawn_on(serve, &worker);
 }
 

@@ -4,16 +4,17 @@
 use super::Shared;
 use crate::domain::Durability;
 use crate::error::{Error, Result};
+use crate::log::company::Advice;
 use crate::log::segment::Segment;
 use crate::log::tail::{Ending, Group, Tail};
-use crate::log::watermark::{Chores, Mark, Watermarks};
+use crate::log::watermark::{Chores, Mark, Rest, Watermarks};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LockResult, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// For so many frames an attending thread syncs by itself, since the time a sync takes is more than these
-/// requests take to serve.
+/// requests take to serve. For more it does where nobody else can come meanwhile.
 const FEW_FRAMES: u64 = 4;
 /// An attending thread waits for a disk whose writes or syncs take at most so long.
 const QUICK_US: u64 = 400;
@@ -26,11 +27,12 @@ const BEHIND_MAX: u64 = 4 << 20;
 const KEPT_BUFFER_SIZE: usize = 4 << 20;
 
 impl Chores for Shared {
-    fn do_chores(&self) {
-        if self.watermarks.failure().is_none() {
-            // A failure is known to everyone who waits.
-            let _ = self.attend();
+    fn do_chores(&self, can_look: bool) -> Rest {
+        if self.watermarks.failure().is_some() {
+            return Rest::Sleep;
         }
+        // A failure is known to everyone who waits.
+        self.attend(can_look).unwrap_or(Rest::Sleep)
     }
 }
 
@@ -113,23 +115,29 @@ impl Shared {
 
     // ---- a thread that attends ----
 
-    /// What an attending thread does before it sleeps.
-    fn attend(&self) -> Result<()> {
+    /// What an attending thread does before it sleeps, or before it looks for more work if it can.
+    fn attend(&self, can_look: bool) -> Result<Rest> {
         if self.has_ended.load(Ordering::SeqCst) {
-            return Ok(());
+            return Ok(Rest::Sleep);
+        }
+        let advice = if can_look { self.advice() } else { Advice::Go };
+        let has_frames = self.has_frames.load(Ordering::Relaxed);
+        let all_want_sync = !self.has_undemanding.load(Ordering::Relaxed);
+        if advice == Advice::Wait && has_frames && all_want_sync {
+            return Ok(Rest::Look);
         }
         let mut frame_count = 0;
         if self.has_frames.load(Ordering::Relaxed) {
             let Some(_turn) = self.try_turn(&self.writer)? else {
                 self.call_thread();
-                return Ok(());
+                return Ok(Rest::Sleep);
             };
             let mut tail = self.lock();
             let is_quick = tail.is_simple() && self.is_quick(&self.write_us);
             if !tail.chunks.is_empty() && !is_quick {
                 drop(tail);
                 self.call_thread();
-                return Ok(());
+                return Ok(Rest::Sleep);
             }
             let group = self.take(&mut tail);
             drop(tail);
@@ -139,29 +147,37 @@ impl Shared {
             }
         }
         match self.sync_due_in() {
-            None => return Ok(()),
+            None => return Ok(Rest::Sleep),
             Some(left) if left.is_zero() => {}
             Some(_) => {
                 let has_alarm = self.lock().thread_has_alarm;
                 if !has_alarm {
                     self.call_thread();
                 }
-                return Ok(());
+                return Ok(Rest::Sleep);
             }
         }
         let behind = {
             let durable = self.watermarks.get(Mark::Durable);
             self.lock_unsynced().end.0.saturating_sub(durable.0)
         };
-        if frame_count <= FEW_FRAMES
+        let is_for_few = frame_count <= FEW_FRAMES;
+        if (is_for_few || advice == Advice::AllAreHere)
             && behind <= FEW_BYTES
             && self.is_quick(&self.sync_us)
             && let Some(_turn) = self.try_turn(&self.syncer)?
         {
-            return self.sync();
+            return self.sync().map(|()| Rest::Sleep);
         }
         self.call_thread();
-        Ok(())
+        Ok(Rest::Sleep)
+    }
+
+    /// Whether more that want a sync are about to come.
+    fn advice(&self) -> Advice {
+        let appended = self.wanting_count.load(Ordering::Relaxed);
+        let sync_us = self.sync_us.load(Ordering::Relaxed);
+        self.lock_company().advice(self.now_us(), appended, sync_us)
     }
 
     /// Whether an attending thread can wait for this kind of work.
@@ -211,6 +227,7 @@ impl Shared {
     /// Takes what there is to write. The caller holds the writer.
     fn take(&self, tail: &mut Tail) -> Option<Group> {
         self.has_frames.store(false, Ordering::Relaxed);
+        self.has_undemanding.store(false, Ordering::Relaxed);
         tail.take()
     }
 
@@ -229,6 +246,7 @@ impl Shared {
                 let mut unsynced = self.lock_unsynced();
                 unsynced.segment = chunk.segment;
                 unsynced.end = chunk.end;
+                unsynced.wanting_count = chunk.wanting_count;
                 match chunk.demand {
                     Durability::Memory | Durability::Os => {}
                     Durability::Interval => {
@@ -254,16 +272,19 @@ impl Shared {
 
     /// Makes durable what was written. The caller holds the syncer.
     fn sync(&self) -> Result<()> {
-        let (segment, end) = {
+        let (segment, end, answered_count) = {
             let mut unsynced = self.lock_unsynced();
             unsynced.since = None;
-            (unsynced.segment.clone(), unsynced.end)
+            let count = unsynced.wanting_count - unsynced.answered_count;
+            unsynced.answered_count = unsynced.wanting_count;
+            (unsynced.segment.clone(), unsynced.end, count)
         };
         let started = Instant::now();
         self.or_fail("syncing", &segment, segment.sync())?;
         let took = started.elapsed();
         learn(&self.sync_us, took);
         self.counters.sync_us.record(took.as_micros() as u64);
+        self.lock_company().answered(answered_count);
         self.watermarks.publish(Mark::Durable, end);
         Ok(())
     }
