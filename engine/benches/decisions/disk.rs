@@ -1,4 +1,4 @@
-//! Files to measure on, the device below them, and the only unsafe call: a map of a file.
+//! Files to measure on, the device below them, and maps of files.
 use memmap2::{Mmap, MmapMut};
 use rustix::fs::{Advice, FallocateFlags, OFlags, fadvise, fallocate, major, minor};
 use std::fs::{File, OpenOptions};
@@ -11,6 +11,12 @@ pub(crate) const KIB: usize = 1 << 10;
 pub(crate) const MIB: usize = 1 << 20;
 /// What direct I/O is aligned to: a block of the file system, a page of the cache.
 pub(crate) const BLOCK: usize = 4 * KIB;
+
+/// The bytes of the largest group that is written, aligned for direct writes.
+#[repr(align(4096))]
+pub(crate) struct Group(pub(crate) [u8; 64 * KIB]);
+
+pub(crate) static GROUP: Group = Group([7; 64 * KIB]);
 
 /// A folder inside the build's own, removed with the value.
 pub(crate) fn scratch() -> io::Result<TempDir> {

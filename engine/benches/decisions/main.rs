@@ -6,6 +6,7 @@
 //! ```
 mod body_reads;
 mod checksum;
+mod commit_path;
 mod commit_thread;
 mod disk;
 mod log_write;
@@ -13,6 +14,7 @@ mod map_write;
 mod measure;
 mod segment_reuse;
 mod shards;
+mod uring;
 
 use measure::Effort;
 use std::io;
@@ -20,10 +22,11 @@ use std::io;
 type Question = fn(Effort) -> io::Result<()>;
 
 /// Every question by the name it is asked under.
-const QUESTIONS: [(&str, Question); 7] = [
+const QUESTIONS: [(&str, Question); 8] = [
     ("log-write", log_write::ask),
     ("map-write", map_write::ask),
     ("commit-thread", commit_thread::ask),
+    ("commit-path", commit_path::ask),
     ("body-reads", body_reads::ask),
     ("shards", shards::ask),
     ("checksum", checksum::ask),

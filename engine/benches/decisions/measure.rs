@@ -3,6 +3,7 @@
 //! The machine may be slow in one second and quick in the next. So the variants take turns, round
 //! by round, and each is divided by the first variant of the *same* round: that ratio is what counts.
 //! Where others compute beside us, more rounds are run, and the quietest ones count.
+use rustix::time::{ClockId, clock_gettime};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,12 @@ fn others_seconds() -> io::Result<f64> {
     let own = ticks("/proc/self/stat", 13)?; // Our user and system time.
     let busy: f64 = [0, 1, 2, 5, 6, 7].iter().map(|&index| all[index]).sum();
     Ok((busy - own[0] - own[1]) / 100.0) // The kernel shows hundredths of a second.
+}
+
+/// Processor time of all our threads, and of those the kernel has for us, in microseconds.
+pub(crate) fn own_micros() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3
 }
 
 /// The numbers of the first line from a place on; the name in it holds no space.
