@@ -282,7 +282,10 @@ impl fmt::Debug for IdText {
 
 impl IdText {
     fn new(tag: u8, parts: &[u64]) -> IdText {
-        let mut bytes = [0u8; ID_BYTES_MAX];
+        // The kind stands before them for the check, and in no text.
+        let mut tagged = [0u8; 1 + ID_BYTES_MAX];
+        tagged[0] = tag;
+        let bytes = &mut tagged[1..];
         let mut size = 0;
         for part in parts {
             let mut rest = *part;
@@ -296,20 +299,21 @@ impl IdText {
                 }
             }
         }
-        let check = id_check(tag, &bytes[..size]);
-        bytes[size..size + CHECK_SIZE].copy_from_slice(&check);
+        let check = id_check(&tagged[..1 + size]);
+        tagged[1 + size..1 + size + CHECK_SIZE].copy_from_slice(&check);
         size += CHECK_SIZE;
 
-        let mut id = IdText { text: [0; ID_TEXT_MAX], size: 0 };
-        for group in bytes[..size].chunks(3) {
-            let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
-            let word = word << (8 * (3 - group.len()));
-            for place in 0..=group.len() {
-                id.text[id.size] = ALPHABET[(word >> (18 - 6 * place) & 0x3f) as usize];
-                id.size += 1;
+        // Whole groups: those behind the end are zeros, and are cut off.
+        let mut text = [0; ID_TEXT_MAX];
+        let groups = tagged[1..].chunks(3).zip(text.chunks_exact_mut(4));
+        for (group, letters) in groups.take(size.div_ceil(3)) {
+            let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
+            let word = byte(0) << 16 | byte(1) << 8 | byte(2);
+            for (place, letter) in letters.iter_mut().enumerate() {
+                *letter = ALPHABET[(word >> (18 - 6 * place) & 0x3f) as usize];
             }
         }
-        id
+        IdText { text, size: (size * 4).div_ceil(3) }
     }
 
     /// The text.
@@ -318,11 +322,9 @@ impl IdText {
     }
 }
 
-fn id_check(tag: u8, bytes: &[u8]) -> [u8; CHECK_SIZE] {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[tag]);
-    hasher.update(bytes);
-    let [a, b, c, _] = hasher.finalize().to_le_bytes();
+/// The check over the kind and the integers behind it.
+fn id_check(tagged: &[u8]) -> [u8; CHECK_SIZE] {
+    let [a, b, c, _] = crc32fast::hash(tagged).to_le_bytes();
     [a, b, c]
 }
 
@@ -330,7 +332,9 @@ fn parse_id<const N: usize>(tag: u8, text: &str) -> Result<[u64; N], BadId> {
     if text.len() > ID_TEXT_MAX || text.len() % 4 == 1 {
         return Err(BadId);
     }
-    let mut bytes = [0u8; ID_TEXT_MAX];
+    let mut tagged = [0u8; 1 + ID_TEXT_MAX];
+    tagged[0] = tag;
+    let bytes = &mut tagged[1..];
     let mut size = 0;
     for group in text.as_bytes().chunks(4) {
         let mut word = 0u32;
@@ -352,10 +356,11 @@ fn parse_id<const N: usize>(tag: u8, text: &str) -> Result<[u64; N], BadId> {
         }
     }
     let body_size = size.checked_sub(CHECK_SIZE).ok_or(BadId)?;
-    let (body, check) = bytes[..size].split_at(body_size);
-    if check != id_check(tag, body) {
+    let (tagged_body, check) = tagged[..1 + size].split_at(1 + body_size);
+    if check != id_check(tagged_body) {
         return Err(BadId);
     }
+    let body = &tagged_body[1..];
     let mut parts = [0u64; N];
     let mut at = 0;
     for part in &mut parts {

@@ -70,28 +70,36 @@ fn admits_json(range: &str) -> Option<(u8, bool)> {
 /// The poster, when one is named.
 pub fn client_id(headers: &HeaderMap) -> Result<Option<ClientId>, Fault> {
     let Some(value) = headers.get(CLIENT_ID) else { return Ok(None) };
-    let id = value.to_str().ok().and_then(parse_uuid);
-    match id {
+    match parse_uuid(value.as_bytes()) {
         Some(id) => Ok(Some(ClientId(id))),
         None => Err(Fault::new(Kind::BadUuid, "Client-ID has to be a UUID.")),
     }
 }
 
 /// The value of a UUID in any of its spellings: bare, with hyphens, in braces, as a URN.
-fn parse_uuid(text: &str) -> Option<u128> {
-    let text = text.strip_prefix("urn:").unwrap_or(text);
-    let text = text.strip_prefix("uuid:").unwrap_or(text);
-    let text = text.trim_start_matches('{').trim_end_matches('}');
-    let mut value = 0u128;
+fn parse_uuid(text: &[u8]) -> Option<u128> {
+    let text = text.strip_prefix(b"urn:").unwrap_or(text);
+    let text = text.strip_prefix(b"uuid:").unwrap_or(text);
+    let start = text.iter().take_while(|letter| **letter == b'{').count();
+    let end = text[start..].iter().rev().take_while(|letter| **letter == b'}').count();
+    let text = &text[start..text.len() - end];
+    // Two halves, since the processor has no integers of 128 bits.
+    let mut halves = [0u64; 2];
     let mut digits = 0;
-    for letter in text.bytes().filter(|letter| *letter != b'-') {
+    for letter in text {
+        let digit = match letter {
+            b'0'..=b'9' => letter - b'0',
+            b'a'..=b'f' => letter - b'a' + 10,
+            b'A'..=b'F' => letter - b'A' + 10,
+            b'-' => continue,
+            _ => return None,
+        };
+        let half = halves.get_mut(digits / 16)?;
+        *half = *half << 4 | u64::from(digit);
         digits += 1;
-        if digits > 32 {
-            return None;
-        }
-        value = value << 4 | u128::from(char::from(letter).to_digit(16)?);
     }
-    (digits == 32).then_some(value)
+    let [high, low] = halves.map(u128::from);
+    (digits == 32).then_some(high << 64 | low)
 }
 
 /// The project, `None` for the global namespace. Its length is not checked here.

@@ -19,14 +19,14 @@ impl<'a> Query<'a> {
     fn written(self, name: &'static str) -> impl Iterator<Item = &'a str> {
         self.0.split('&').filter_map(move |pair| {
             let (found, value) = pair.split_once('=')?;
-            (!value.is_empty() && decode(found) == name).then_some(value)
+            (!value.is_empty() && is(found, name)).then_some(value)
         })
     }
 
     /// A parameter that has one value: the last element of all that were sent.
     pub fn text(self, name: &'static str) -> Option<Cow<'a, str>> {
-        let elements = self.written(name).flat_map(|value| value.split(','));
-        elements.filter(|element| !element.is_empty()).last().map(decode)
+        let last = |value: &'a str| value.rsplit(',').find(|element| !element.is_empty());
+        self.written(name).filter_map(last).last().map(decode)
     }
 
     /// A parameter that is an integer. One too large for 64 bits is read as the largest.
@@ -68,7 +68,20 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Whether a name as sent is this one.
+fn is(found: &str, name: &str) -> bool {
+    if is_plain(found) { found == name } else { decode(found) == name }
+}
+
+/// Whether a text stands for itself.
+fn is_plain(text: &str) -> bool {
+    !text.bytes().any(|byte| matches!(byte, b'%' | b'+'))
+}
+
 fn decode(text: &str) -> Cow<'_, str> {
+    if is_plain(text) {
+        return Cow::Borrowed(text);
+    }
     if text.contains('+') {
         let spaced = text.replace('+', " ");
         Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())

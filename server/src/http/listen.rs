@@ -278,15 +278,26 @@ impl<H: Handler> Server<H> {
         // Small answers are to leave at once; where this fails the connection is dead anyway.
         let _ = stream.set_nodelay(true);
         #[cfg(feature = "tls")]
-        if let Some(tls) = &self.options.tls {
-            let shaken = timeout(self.options.header_timeout, tls.acceptor().accept(stream));
-            return match shaken.await {
-                Ok(Ok(stream)) => self.speak(stream, shutdown).await,
-                Ok(Err(cause)) => tracing::debug!(%cause, "a TLS handshake failed"),
-                Err(_) => tracing::debug!("a TLS handshake took too long"),
-            };
+        if let Some(tls) = self.options.tls.clone() {
+            // In a box of its own: a connection without TLS has no room for one with it.
+            return Box::pin(self.encrypted(tls, stream, shutdown)).await;
         }
         self.speak(stream, shutdown).await;
+    }
+
+    #[cfg(feature = "tls")]
+    async fn encrypted(
+        self: Arc<Self>,
+        tls: Arc<super::tls::Tls>,
+        stream: TcpStream,
+        shutdown: Shutdown,
+    ) {
+        let shaken = timeout(self.options.header_timeout, tls.acceptor().accept(stream));
+        match shaken.await {
+            Ok(Ok(stream)) => self.speak(stream, shutdown).await,
+            Ok(Err(cause)) => tracing::debug!(%cause, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
     }
 
     async fn speak<T>(&self, stream: T, mut shutdown: Shutdown)

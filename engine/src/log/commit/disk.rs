@@ -19,7 +19,7 @@ const FEW_FRAMES: u64 = 4;
 /// An attending thread waits for a disk whose writes or syncs take at most so long.
 const QUICK_US: u64 = 400;
 /// More bytes than this an attending thread does not sync by itself.
-const FEW_BYTES: u64 = 64 << 10;
+const FEW_BYTES: u64 = 256 << 10;
 /// Bytes that are written and not synced even though nobody asks for it. When the segment ends everybody
 /// waits for the last of them.
 const BEHIND_MAX: u64 = 4 << 20;
