@@ -316,9 +316,14 @@ impl IdText {
         IdText { text, size: (size * 4).div_ceil(3) }
     }
 
+    /// The text's bytes, all of them ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.size]
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..self.size]).expect("the alphabet is ASCII")
+        std::str::from_utf8(self.as_bytes()).expect("the alphabet is ASCII")
     }
 }
 
@@ -380,7 +385,7 @@ fn parse_id<const N: usize>(tag: u8, text: &str) -> Result<[u64; N], BadId> {
         }
     }
     // One text per id: what is left over, or written another way, is refused.
-    if at != body.len() || IdText::new(tag, &parts).as_str() != text {
+    if at != body.len() || IdText::new(tag, &parts).as_bytes() != text.as_bytes() {
         return Err(BadId);
     }
     Ok(parts)

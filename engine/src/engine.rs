@@ -157,10 +157,18 @@ impl Engine {
     pub fn compact(&self) -> Result<u64> {
         self.check_open()?;
         let _running = UnderWay::new(&self.core.counters.compacting);
-        upkeep::segments::seal_all(&self.core)?;
-        upkeep::checkpoint::write(&self.core, false)?;
-        upkeep::checkpoint::write(&self.core, false)?;
-        upkeep::compact::round(&self.core)
+        let work = || {
+            // The caller's thread may have better things to do, later.
+            crate::env::give_way();
+            upkeep::segments::seal_all(&self.core)?;
+            upkeep::checkpoint::write(&self.core, false)?;
+            upkeep::checkpoint::write(&self.core, false)?;
+            upkeep::compact::round(&self.core)
+        };
+        std::thread::scope(|scope| match scope.spawn(work).join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     }
 
     /// Resolves when a write would most likely not have to wait for room, or be refused at once.

@@ -11,7 +11,7 @@ use crate::log::record::{MESSAGE_HEAD_SIZE, Payload};
 use crate::log::segment::Segment;
 use crate::metrics::add;
 use crate::receipt::Receipt;
-use crate::state::queue::{Located, Queue};
+use crate::state::queue::{LIST_ROOM, Located, Queue};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -122,6 +122,7 @@ impl Engine {
         filter: ListFilter,
     ) -> Result<Receipt<Page>> {
         let mut page = Page::default();
+        page.messages.reserve(limit.min(LIST_ROOM));
         let mut from = after.map_or(Seq(0), |marker| marker.seq);
         loop {
             let mut more = None;

@@ -98,17 +98,34 @@ pub struct Mapping {
     pub bytes: Bytes,
     /// Counts who holds the mapping: two strong references are this struct's and the mapping's own.
     alive: Arc<()>,
+    /// Whether the bytes are those of a file, and not of the program's own memory.
+    is_of_file: bool,
 }
+
+/// Bytes whose pages are let go of together.
+const LET_GO_SIZE: usize = 512 << 10;
 
 impl Mapping {
     /// Bytes that are in memory already.
     pub(crate) fn of(bytes: Bytes) -> Mapping {
-        Mapping { bytes, alive: Arc::new(()) }
+        Mapping { bytes, alive: Arc::new(()), is_of_file: false }
+    }
+
+    /// Has the system forget which pages of the file are in this process, a few at a time, with `pause`
+    /// called in between: to unmap a large file at once takes tens of milliseconds, in which no other
+    /// thread gets a page mapped. The bytes stay what they are.
+    pub(crate) fn let_go(&self, mut pause: impl FnMut()) {
+        if self.is_of_file {
+            for piece in self.bytes.chunks(LET_GO_SIZE) {
+                os::let_go(piece);
+                pause();
+            }
+        }
     }
 
     /// Whether a slice of the bytes is held anywhere besides this struct.
     pub fn is_shared(self) -> bool {
-        let Mapping { bytes, alive } = self;
+        let Mapping { bytes, alive, .. } = self;
         drop(bytes);
         Arc::strong_count(&alive) > 1
     }

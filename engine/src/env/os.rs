@@ -177,8 +177,20 @@ impl File for OsFile {
         let map = unsafe { Mmap::map(&self.0)? };
         let alive = Arc::new(());
         let owner = Owner { map, _alive: alive.clone() };
-        Ok(Mapping { bytes: Bytes::from_owner(owner), alive })
+        Ok(Mapping { bytes: Bytes::from_owner(owner), alive, is_of_file: true })
     }
+}
+
+/// Unmaps the pages of a part of a file's read-only map, which begins at a page. Looked at again, they come back
+/// from the file.
+#[allow(unsafe_code, reason = "advice about memory is unsafe by nature; this one changes nothing")]
+pub(super) fn let_go(part_of_map: &[u8]) {
+    let (start, size) = (part_of_map.as_ptr().cast_mut().cast(), part_of_map.len());
+    // SAFETY: The map is shared, read-only and of a file, so that this changes no byte of it: the caller
+    // asks only for such a one (`Mapping::is_of_file`). Start and size are those of a slice that is alive.
+    let advised = unsafe { rustix::mm::madvise(start, size, rustix::mm::Advice::LinuxDontNeed) };
+    // It was for the sake of speed.
+    let _ = advised;
 }
 
 /// What a slice of a mapped file keeps alive.

@@ -135,6 +135,8 @@ pub(crate) struct Archive {
 
 /// A builder that is used again keeps room for so many queues.
 const KEPT_QUEUES: usize = 10_000;
+/// An index is written and synced in pieces of this size.
+const PIECE_SIZE: usize = 256 << 10;
 
 /// Collects the entries of a segment, frame by frame.
 #[derive(Debug, Default)]
@@ -258,8 +260,13 @@ pub(crate) fn store(disk: &dyn Disk, segment: &Path, bytes: &[u8]) -> Result<()>
     let aside = path.with_extension("idx.tmp");
     let store = || -> std::io::Result<()> {
         let file = disk.create(&aside)?;
-        file.write_at(bytes, 0)?;
-        file.sync()?;
+        // In pieces, since a sync of the log would wait for all of it.
+        let mut at = 0;
+        for piece in bytes.chunks(PIECE_SIZE) {
+            file.write_at(piece, at)?;
+            file.sync()?;
+            at += piece.len() as u64;
+        }
         disk.rename(&aside, &path)?;
         disk.sync_folder(path.parent().expect("a file lies in a folder"))
     };

@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Zeros are written, and synced, in pieces of this size: one sync of a whole segment would stand
-/// before every commit that comes in meanwhile (`docs/decisions` has the measurement).
-static ZEROS: Page<[u8; 1 << 20]> = Page([0; 1 << 20]);
+/// before every commit that comes in meanwhile, and one of a MiB takes as long as many
+/// (`docs/decisions` has the measurement).
+static ZEROS: Page<[u8; 128 << 10]> = Page([0; 128 << 10]);
 
 /// Lies where a page of memory begins.
 #[repr(align(4096))]
@@ -355,8 +356,12 @@ impl Segment {
         segment: Arc<Segment>,
         disk: &dyn Disk,
         reuse: Option<(u64, PathBuf)>,
+        pause: impl FnMut(),
     ) -> Result<Option<PathBuf>> {
         let path = segment.path.clone();
+        if let Contents::Mapped(mapping) = &segment.contents {
+            mapping.let_go(pause);
+        }
         let failed = |cause| Error::io("removing", path.as_path(), cause);
         match disk.remove(&crate::files::format::index_path(&path)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

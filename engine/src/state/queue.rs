@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// Entries a listing looks at before it lets other queues of the shard go on.
 const LIST_STEPS: usize = 32 * 1024;
+/// So many messages of a page have room before it is known how many there are.
+pub(crate) const LIST_ROOM: usize = 64;
 
 /// A queue.
 #[derive(Debug)]
@@ -208,6 +210,7 @@ impl Queue {
         self.give_back_due(now_ms);
         let own = filter.not_by.map(|client| client_hash(client, engine_id));
         let mut listing = Listing::default();
+        listing.found.reserve(limit.min(LIST_ROOM));
         let mut steps = 0;
         self.ranges.walk(Seq(after.0.saturating_add(1)), |found| {
             if listing.found.len() == limit {

@@ -40,6 +40,12 @@ const SMALL_SHARE: u64 = 8;
 const JOIN_COUNT: usize = 8;
 /// Overlong pauses for the rate's sake are cut into steps, so that closing need not wait.
 const PAUSE_STEP: Duration = Duration::from_millis(20);
+/// After a piece the disk is left to others for so many times as long as that took.
+const RESTS: u32 = 3;
+/// Between two parts of an unused segment that are unmapped.
+const LET_GO_PAUSE: Duration = Duration::from_millis(1);
+/// Unless so many segments wait to be rewritten: then space is lost faster than it is given back.
+const MANY: u64 = 16;
 
 /// One look over all segments; rewrites what is due. Returns how many bytes of disk it freed.
 pub(crate) fn round(core: &Core) -> Result<u64> {
@@ -110,12 +116,18 @@ fn tell_retired(core: &Core, segment: &Segment) -> Result<()> {
 
 /// Removes a segment's files, or keeps the large one as a spare.
 fn retire(core: &Core, segment: Arc<Segment>) -> Result<()> {
-    let mut spares = core.spares();
-    let reuse = (spares.len() < SPARES_MAX).then(|| {
+    let has_room = core.spares().len() < SPARES_MAX;
+    let reuse = has_room.then(|| {
         let name = format!("spare-{}.{UNFINISHED}", spare_ticket(core));
         (core.config.segment_size_bytes, core.log_folder().join(name))
     });
-    spares.extend(Segment::retire(segment, &*core.env.disk, reuse)?);
+    let pause = || {
+        if !core.is_closing() {
+            std::thread::sleep(LET_GO_PAUSE);
+        }
+    };
+    let spare = Segment::retire(segment, &*core.env.disk, reuse, pause)?;
+    core.spares().extend(spare);
     Ok(())
 }
 
@@ -240,7 +252,8 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
     let folder = core.log_folder();
     let name = header.file_name();
     let file = SegmentWriter::create(core.env.disk.clone(), &folder, &name, core.engine_id)?;
-    let mut copier = Copier { core, file, started: Instant::now() };
+    let has_time = gain_of_all(core).0 < MANY && !core.log.is_posting_stopped();
+    let mut copier = Copier { core, file, has_time, started: Instant::now() };
     let copied = copier.copy(group);
     if !matches!(copied, Ok(true)) {
         copier.file.abandon();
@@ -297,6 +310,8 @@ fn swap(core: &Core, group: &[Arc<Segment>], new: &Arc<Segment>) -> Result<()> {
 struct Copier<'a> {
     core: &'a Core,
     file: SegmentWriter,
+    /// Whether others may have the disk in between.
+    has_time: bool,
     started: Instant,
 }
 
@@ -328,8 +343,9 @@ impl Copier<'_> {
                 let (here, after) = rest.split_at(count);
                 rest = after;
                 if self.frame(queue, group, here, &origin)? {
-                    self.file.flush()?;
-                    self.keep_to_the_rate();
+                    let began = Instant::now();
+                    self.file.flush_to_disk()?;
+                    self.rest(began.elapsed());
                 }
             }
         }
@@ -379,12 +395,15 @@ impl Copier<'_> {
         Ok(self.file.frame(queue, messages[0].seq, messages.len(), origin))
     }
 
-    /// Waits until what was written is no more than the rate allows.
-    fn keep_to_the_rate(&self) {
+    /// Leaves the disk to others after a piece that took so long, and waits until what was written is no
+    /// more than the rate allows.
+    fn rest(&self, took: Duration) {
         let rate = self.core.config.compact_rate_bytes_per_s;
         let due = Duration::from_secs_f64(self.file.size() as f64 / rate as f64);
+        let rest = if self.has_time { took * RESTS } else { Duration::ZERO };
+        let until = due.max(self.started.elapsed() + rest);
         while !self.core.is_closing() {
-            let left = due.saturating_sub(self.started.elapsed());
+            let left = until.saturating_sub(self.started.elapsed());
             if left.is_zero() {
                 return;
             }

@@ -12,8 +12,9 @@ use crate::log::segment::{Origin, Segment};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Frames are written out in pieces of about this size.
-pub(crate) const PIECE_SIZE: usize = 1 << 20;
+/// Frames are written out in pieces of about this size: a disk is busy with one for no longer than with a few
+/// syncs of the log.
+pub(crate) const PIECE_SIZE: usize = 256 << 10;
 /// A frame of a rewritten segment holds at most so many messages.
 pub(crate) const FRAME_COUNT_MAX: usize = 1024;
 
@@ -110,6 +111,13 @@ impl SegmentWriter {
         self.written += self.piece.len() as u64;
         self.piece.clear();
         Ok(())
+    }
+
+    /// As [`SegmentWriter::flush`], and has it on the disk. A file synced only at its end would hold up
+    /// every sync of the log until all of it is written.
+    pub(crate) fn flush_to_disk(&mut self) -> Result<()> {
+        self.flush()?;
+        self.file.sync().map_err(|cause| Error::io("syncing", self.aside.as_path(), cause))
     }
 
     /// Gives up: nobody looks for a file of this name, and the next start removes it too.

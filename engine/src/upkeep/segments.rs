@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// While the log fills a segment all pauses of filling the next take about a quarter of that time.
-const BREATHS: u32 = 256;
+const BREATHS: u32 = 2048;
 /// A log that takes two segments within this time gets a third made ready in advance.
 const BUSY: Duration = Duration::from_secs(10);
 /// Indexing works so long at a stretch and then rests so long: a request that has to wait for the processor

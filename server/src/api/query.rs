@@ -17,9 +17,15 @@ impl<'a> Query<'a> {
 
     /// The values written for a parameter that are not empty, undecoded, in order.
     fn written(self, name: &'static str) -> impl Iterator<Item = &'a str> {
-        self.0.split('&').filter_map(move |pair| {
-            let (found, value) = pair.split_once('=')?;
-            (!value.is_empty() && is(found, name)).then_some(value)
+        let mut rest = Some(self.0);
+        let pairs = std::iter::from_fn(move || {
+            let (pair, behind) = cut(rest?, b'&');
+            rest = behind;
+            Some(pair)
+        });
+        pairs.filter_map(move |pair| {
+            let (found, value) = cut(pair, b'=');
+            value.filter(|value| !value.is_empty() && is(found, name))
         })
     }
 
@@ -65,6 +71,15 @@ impl<'a> Query<'a> {
             ids.extend(value.split(',').filter(|id| !id.is_empty()).map(str::to_owned));
         }
         Some(ids)
+    }
+}
+
+/// A text up to an ASCII character, and what is behind that. For short texts, which a search made for long
+/// ones takes several times as long for.
+fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == at) {
+        Some(place) => (&text[..place], Some(&text[place + 1..])),
+        None => (text, None),
     }
 }
 

@@ -27,7 +27,7 @@ pub fn claim_path(queue: &str, claim: ClaimId) -> String {
 
 /// Appends the path of one message.
 fn write_path<'a>(out: &'a mut Json, queue: &str, id: MessageId) -> &'a mut Json {
-    out.raw("/v1/queues/").raw(queue).raw("/messages/").raw(id.text().as_str())
+    out.raw("/v1/queues/").raw(queue).raw("/messages/").bytes(id.text().as_bytes())
 }
 
 /// The answer to a post, and the path under which all its messages are read back.
@@ -42,7 +42,7 @@ pub fn posted(queue: &str, ids: &[MessageId]) -> (Vec<u8>, String) {
             path.push(',');
         }
         let id = id.text();
-        out.raw("\"/v1/queues/").raw(queue).raw("/messages/").raw(id.as_str()).raw("\"");
+        out.raw("\"/v1/queues/").raw(queue).raw("/messages/").bytes(id.as_bytes()).raw("\"");
         path.push_str(id.as_str());
     }
     out.raw("],\"partial\":false}");
@@ -173,7 +173,7 @@ fn messages_size(queue: &str, messages: &[Message]) -> usize {
 fn write_message(out: &mut Json, queue: &str, message: &Message, claim: Option<&IdText>) {
     write_path(out.raw("{\"href\":\""), queue, message.id);
     if let Some(claim) = claim {
-        out.raw("?claim_id=").raw(claim.as_str());
+        out.raw("?claim_id=").bytes(claim.as_bytes());
     }
     out.raw("\",\"ttl\":").number(u64::from(message.ttl_s));
     out.raw(",\"age\":").number(message.age_s);

@@ -53,7 +53,12 @@ fn message(found: &engine::Message) -> Result<Message, Error> {
 }
 
 fn messages(found: &[engine::Message]) -> Result<Vec<Message>, Error> {
-    found.iter().map(message).collect()
+    // Collecting would not know how many there are, since any may fail.
+    let mut messages = Vec::with_capacity(found.len());
+    for one in found {
+        messages.push(message(one)?);
+    }
+    Ok(messages)
 }
 
 fn claim(found: &engine::Claim) -> Result<Claim, Error> {

@@ -78,7 +78,7 @@ fn takes(site: &Site, servers: &[(&str, &Server)], round: &mut Round) -> io::Res
 /// When a server does not start or refuses.
 pub(crate) fn group(site: &Site, round: &mut Round) -> io::Result<()> {
     let folder = site.folder()?;
-    let syncs = limits::syncs(folder.path(), site.time)?;
+    let syncs = site.server_cores.run(|| limits::syncs(folder.path(), site.time))?;
     round.put("sync rate", syncs.rate);
     round.put("sync us", syncs.median_us);
     let hello = Server::own(&["hello".into()], &site.server_cores)?;
