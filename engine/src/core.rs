@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Between two pieces of a segment being filled the disk has so long for other work, at most.
-pub(crate) const BREATH_MAX: Duration = Duration::from_micros(640);
+pub(crate) const BREATH_MAX: Duration = Duration::from_millis(1);
 
 /// The parts of an open engine.
 #[derive(Debug)]

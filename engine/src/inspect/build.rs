@@ -373,7 +373,7 @@ impl FolderBuilder {
         // The log goes on in a segment as an engine makes one.
         let size = self.config.segment_size_bytes;
         let disk = &*self.disk;
-        let prepared = Segment::prepare(disk, &self.log, size, 0, || {})?;
+        let prepared = Segment::prepare(disk, &self.log, size, 0, || usize::MAX)?;
         let span = size - SEGMENT_HEADER_SIZE;
         let header = SegmentHeader { generation: 0, ..self.segment_header(self.number + 1, span) };
         Segment::start(disk, &self.log, &prepared, header)?;

@@ -16,10 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Zeros are written, and synced, in pieces of this size: one sync of a whole segment would stand
-/// before every commit that comes in meanwhile, and one of a MiB takes as long as many
-/// (`docs/decisions` has the measurement).
-static ZEROS: Page<[u8; 128 << 10]> = Page([0; 128 << 10]);
+/// Zeros are written, and synced, in pieces of this size at most: one sync of a whole segment would stand
+/// before every commit that comes in meanwhile (`docs/decisions` has the measurement).
+static ZEROS: Page<[u8; 1 << 20]> = Page([0; 1 << 20]);
 
 /// Lies where a page of memory begins.
 #[repr(align(4096))]
@@ -63,14 +62,14 @@ pub(crate) struct Origin {
 }
 
 impl Segment {
-    /// Makes an empty file of `size` zeros under a name that says it is not in use. `breathe` is
-    /// called between pieces, so that the disk's other work gets its turn.
+    /// Makes an empty file of `size` zeros under a name that says it is not in use. `next_piece` is asked
+    /// before each piece how large it may be, and may take its time.
     pub(crate) fn prepare(
         disk: &dyn Disk,
         folder: &Path,
         size: u64,
         ticket: u64,
-        breathe: impl Fn(),
+        next_piece: impl Fn() -> usize,
     ) -> Result<PathBuf> {
         let path = folder.join(format!("spare-{ticket}.{UNFINISHED}"));
         let fill = || -> std::io::Result<()> {
@@ -79,11 +78,11 @@ impl Segment {
             let file = if is_even { disk.create_to_fill(&path)? } else { disk.create(&path)? };
             let mut at = 0;
             while at < size {
-                let piece = zeros.len().min(usize::try_from(size - at).unwrap_or(usize::MAX));
+                let left = usize::try_from(size - at).unwrap_or(usize::MAX);
+                let piece = next_piece().min(zeros.len()).min(left);
                 file.write_at(&zeros[..piece], at)?;
                 file.sync()?;
                 at += piece as u64;
-                breathe();
             }
             Ok(())
         };

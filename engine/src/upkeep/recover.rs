@@ -426,7 +426,7 @@ fn first_segment(
     let prepared = match reusable {
         Some(place) => tail.unused.swap_remove(place).path,
         // A ticket of its own: the engine numbers its spares from 0.
-        None => Segment::prepare(disk, &folder, size, u64::MAX, || {})?,
+        None => Segment::prepare(disk, &folder, size, u64::MAX, || usize::MAX)?,
     };
     let header = format::SegmentHeader {
         engine_id,

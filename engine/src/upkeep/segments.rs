@@ -16,6 +16,12 @@ use std::time::{Duration, Instant};
 
 /// While the log fills a segment all pauses of filling the next take about a quarter of that time.
 const BREATHS: u32 = 2048;
+/// A segment is filled in pieces of this size, which a disk has done with as quickly as with a sync or two.
+const PIECE_SIZE: usize = 128 << 10;
+/// A log that takes a segment in less time than this needs the next sooner than such pieces would have it
+/// ready: it is filled in larger ones, with pauses as much longer.
+const LEISURE: Duration = Duration::from_secs(1);
+const LARGE_PIECE_SIZE: usize = 1 << 20;
 /// A log that takes two segments within this time gets a third made ready in advance.
 const BUSY: Duration = Duration::from_secs(10);
 /// Indexing works so long at a stretch and then rests so long: a request that has to wait for the processor
@@ -91,14 +97,22 @@ pub(crate) fn create(core: &Core, number: u64, base: Lsn) -> Result<Segment> {
 fn prepare(core: &Core) -> Result<PathBuf> {
     let size = core.config.segment_size_bytes;
     let ticket = spare_ticket(core);
-    Segment::prepare(&*core.env.disk, &core.log_folder(), size, ticket, || breathe(core))
+    Segment::prepare(&*core.env.disk, &core.log_folder(), size, ticket, || next_piece(core))
 }
 
-/// Leaves the disk to the commits for a moment, unless a writer waits for this very segment.
-fn breathe(core: &Core) {
-    if !core.log.is_short_of_room() && !core.is_closing() {
-        std::thread::sleep(Duration::from_micros(core.breath_us.load(Ordering::Relaxed)));
+/// Leaves the disk to the commits for a moment, unless a writer waits for this very segment, and says how much
+/// to fill next.
+fn next_piece(core: &Core) -> usize {
+    if core.log.is_short_of_room() || core.is_closing() {
+        return LARGE_PIECE_SIZE;
     }
+    let breath = Duration::from_micros(core.breath_us.load(Ordering::Relaxed));
+    if breath * BREATHS < LEISURE {
+        std::thread::sleep(breath * (LARGE_PIECE_SIZE / PIECE_SIZE) as u32);
+        return LARGE_PIECE_SIZE;
+    }
+    std::thread::sleep(breath);
+    PIECE_SIZE
 }
 
 /// A number for the name of a spare file.
