@@ -194,7 +194,7 @@ impl Engine {
 
     /// As [`Engine::before_sleep`], for a thread that can as well look for more work and call this again at
     /// once. [`Rest::Look`] says that it should: those whom the last sync answered are about to come back,
-    /// and one sync can serve them together with what is here. That lasts for 0.4 ms at most.
+    /// and one sync can serve them together with what is here. That lasts for half a millisecond at most.
     pub fn before_rest(&self) -> Rest {
         self.core.log.watermarks().do_chores(true)
     }

@@ -6,7 +6,7 @@
 //! come back, and how soon. Where they do not, as with clients that post at times of their own, nothing waits.
 
 /// Microseconds for which a sync may wait, however long syncs take.
-const WAIT_MAX_US: u64 = 400;
+const WAIT_MAX_US: u64 = 500;
 /// From this share of those answered coming back in time, in thousandths, waiting is worth while.
 const ENOUGH: u64 = 700;
 /// What is new weighs one part of so many.
@@ -84,7 +84,7 @@ impl Company {
             self.wait = Wait::Over(true);
             return Advice::AllAreHere;
         }
-        let window = sync_us.min(WAIT_MAX_US);
+        let window = (sync_us + sync_us / 2).min(WAIT_MAX_US);
         if now_us.saturating_sub(self.since_us) >= window {
             let back = appended.saturating_sub(goal - self.answered);
             self.settle(back * 1000 / self.answered);
@@ -143,8 +143,8 @@ mod tests {
         let (mut company, mut appended) = (Company::new(), 10);
         company.answered(4);
         assert_eq!(company.advice(1000, appended, SYNC_US), Advice::Wait);
-        assert_eq!(company.advice(1299, appended, SYNC_US), Advice::Wait);
-        assert_eq!(company.advice(1300, appended, SYNC_US), Advice::Go);
+        assert_eq!(company.advice(1449, appended, SYNC_US), Advice::Wait);
+        assert_eq!(company.advice(1450, appended, SYNC_US), Advice::Go);
         company.answered(4);
         assert_eq!(company.advice(2000, appended, 1_000_000), Advice::Wait);
         assert_eq!(company.advice(1999 + WAIT_MAX_US, appended, 1_000_000), Advice::Wait);

@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Zeros are written, and synced, in pieces of this size at most: one sync of a whole segment would stand
-/// before every commit that comes in meanwhile (`docs/decisions` has the measurement).
+/// Zeros are written in pieces of this size at most, and synced each time that so many were: one sync of a whole
+/// segment would stand before every commit that comes in meanwhile, and one for each small piece would
+/// stand before nearly as many (`docs/decisions` has the measurement).
 static ZEROS: Page<[u8; 1 << 20]> = Page([0; 1 << 20]);
 
 /// Lies where a page of memory begins.
@@ -76,13 +77,17 @@ impl Segment {
             let zeros = &ZEROS.0;
             let is_even = size.is_multiple_of(align_of_val(&ZEROS) as u64);
             let file = if is_even { disk.create_to_fill(&path)? } else { disk.create(&path)? };
-            let mut at = 0;
+            let (mut at, mut unsynced) = (0, 0);
             while at < size {
                 let left = usize::try_from(size - at).unwrap_or(usize::MAX);
                 let piece = next_piece().min(zeros.len()).min(left);
                 file.write_at(&zeros[..piece], at)?;
-                file.sync()?;
                 at += piece as u64;
+                unsynced += piece;
+                if unsynced >= zeros.len() || at == size {
+                    file.sync()?;
+                    unsynced = 0;
+                }
             }
             Ok(())
         };

@@ -20,7 +20,7 @@ const BREATHS: u32 = 2048;
 const PIECE_SIZE: usize = 128 << 10;
 /// A log that takes a segment in less time than this needs the next sooner than such pieces would have it
 /// ready: it is filled in larger ones, with pauses as much longer.
-const LEISURE: Duration = Duration::from_secs(1);
+const LEISURE: Duration = Duration::from_secs(3);
 const LARGE_PIECE_SIZE: usize = 1 << 20;
 /// A log that takes two segments within this time gets a third made ready in advance.
 const BUSY: Duration = Duration::from_secs(10);
