@@ -40,7 +40,8 @@
 //!
 //! Every verb *decides* under a lock, *appends* one frame to the log, and *applies* it to the state;
 //! a start applies the same frames again. The thread `marconi-commit` writes and syncs what gathered, one
-//! group at a time, unless threads that attend to the log ([`Engine::attend`]) did. `docs/architecture.md` walks through it; `docs/format.md` describes every byte.
+//! group at a time, unless threads that attend to the log ([`Engine::attend`]) did.
+//! `docs/architecture.md` walks through it; `docs/format.md` describes every byte.
 
 mod config;
 mod core;
