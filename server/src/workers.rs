@@ -242,4 +242,32 @@ mod tests {
         drop(workers);
         assert!(duty.0.load(Ordering::SeqCst) >= 2, "each worker slept");
     }
+
+    /// Wants to look again until it has looked a hundred times.
+    #[derive(Default)]
+    struct Restless(AtomicUsize);
+
+    impl Duty for Restless {
+        fn attend(&self) -> impl Future<Output = Infallible> {
+            std::future::pending()
+        }
+
+        fn before_sleep(&self) {}
+
+        fn before_rest(&self) -> bool {
+            self.0.fetch_add(1, Ordering::SeqCst) < 100
+        }
+    }
+
+    #[test]
+    fn a_worker_whose_duty_wants_it_looks_again_instead_of_sleeping() {
+        let duty = Arc::new(Restless::default());
+        let workers = Workers::start(1, Duration::from_micros(100), &duty).expect("threads");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while duty.0.load(Ordering::SeqCst) < 100 {
+            assert!(Instant::now() < deadline, "it sleeps, and nothing wakes it");
+            std::thread::yield_now();
+        }
+        drop(workers);
+    }
 }
