@@ -1,7 +1,7 @@
 //! An engine and the reference model, driven side by side: each operation is done to both, and
 //! their answers have to be the same. Knows no random numbers.
 
-use crate::operation::{NAME_COUNT, Name, NamedClaim, Operation, Sequence};
+use super::operation::{NAME_COUNT, Name, NamedClaim, Operation, Sequence};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use marconi_engine::env::{Environment, ManualClock};

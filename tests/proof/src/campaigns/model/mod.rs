@@ -1,0 +1,52 @@
+//! The engine against the reference model: random sequences of operations, with checkpoints, compactions,
+//! restarts and crashes in between, after which both have to give the same answers. A failure is shrunk.
+//! Cannot see what the model and the engine get wrong alike, nor what only threads do to each other.
+
+mod operation;
+mod pair;
+
+use crate::campaign::{Campaign, Width, none};
+use operation::sequence;
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use std::cell::Cell;
+
+const SHRINK_STEPS_MAX: u32 = 2_000;
+
+/// See the file's first lines.
+pub(super) const CAMPAIGN: Campaign = Campaign {
+    name: "model",
+    promise: "every answer is the one that a plain model of queues, messages and claims gives",
+    fault: "any sequence of operations, checkpoints, compactions, restarts and crashes of the process",
+    unit: "operations compared",
+    in_tests: 1_000_000,
+    in_ledger: 50_000_000,
+    once_failed: &[],
+    width: Width::Processors,
+    trial,
+    obstacle: none,
+};
+
+/// Runs the sequence of one seed; if it fails, the smallest one that fails alike is told.
+fn trial(seed: u64) -> anyhow::Result<u64> {
+    let mut seed_bytes = [0; 32];
+    seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config {
+        failure_persistence: None,
+        max_shrink_iters: SHRINK_STEPS_MAX,
+        ..Config::default()
+    };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let tree = sequence().new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    let count = Cell::new(0);
+    let outcome = runner.run_one(tree, |sequence| {
+        count.set(sequence.operations.len() as u64);
+        pair::run(&sequence).map_err(|cause| TestCaseError::fail(format!("{cause:#}")))
+    });
+    match outcome {
+        Ok(_) => Ok(count.get()),
+        Err(TestError::Fail(reason, smallest)) => anyhow::bail!("{smallest}\n{reason}"),
+        Err(TestError::Abort(reason)) => anyhow::bail!("{reason}"),
+    }
+}

@@ -1,0 +1,10 @@
+//! Proof by trial. A campaign tries one promise against the fault that threatens it, seed by seed; the ledger
+//! keeps what was tried and what failed; a page of the documentation is made of the two. Knows nothing of how
+//! the engine does what it promises.
+
+pub mod campaign;
+pub mod campaigns;
+pub mod ledger;
+pub mod page;
+pub mod random;
+pub mod runner;
