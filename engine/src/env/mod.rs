@@ -102,6 +102,10 @@ pub struct Mapping {
     is_of_file: bool,
 }
 
+/// A file that is made beside the log is written and synced in pieces of this size: a disk is busy with one for
+/// no longer than with a few syncs of the log, which would wait for all that is written and not synced.
+pub(crate) const PIECE_SIZE: usize = 256 << 10;
+
 /// Bytes whose pages are let go of together.
 const LET_GO_SIZE: usize = 512 << 10;
 
