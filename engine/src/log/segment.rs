@@ -423,3 +423,43 @@ pub(crate) fn damaged(path: &Path, offset: u64, what: String) -> Error {
         next_step: "nothing was changed; `marconi log repair --plan FOLDER` shows what can be kept",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::OsDisk;
+
+    #[test]
+    fn a_retired_segment_is_let_go_of_in_parts_and_kept_unless_somebody_reads_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let size = 1 << 20;
+        let header = SegmentHeader {
+            engine_id: 1,
+            number: 1,
+            last_number: 1,
+            generation: 0,
+            base: Lsn(0),
+            span: size - SEGMENT_HEADER_SIZE,
+            created_ms: 0,
+            after_checkpoint: 0,
+        };
+        let retire = |has_reader: bool| {
+            let prepared = Segment::prepare(&OsDisk, folder, size, 0, || usize::MAX);
+            let prepared = prepared.expect("room");
+            let segment = Segment::start(&OsDisk, folder, &prepared, header).expect("a segment");
+            segment.write_at(b"a body", 5000).expect("writes");
+            let body = has_reader.then(|| segment.slice(5000, 6).expect("within the segment"));
+            let mut pauses = 0;
+            let reuse = Some((size, folder.join("spare")));
+            let spare = Segment::retire(Arc::new(segment), &OsDisk, reuse, || pauses += 1);
+            if let Some(body) = body {
+                assert_eq!(&body[..], b"a body");
+            }
+            assert!(pauses > 1, "the whole map goes at once, which holds up everybody");
+            spare.expect("its files can be moved").is_some()
+        };
+        assert!(retire(false));
+        assert!(!retire(true), "what somebody reads would be written anew");
+    }
+}
