@@ -640,6 +640,10 @@ impl File for SimFile {
         self.file.set_size(size)
     }
 
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        self.set_size(size)
+    }
+
     fn map(&self) -> io::Result<Mapping> {
         self.file.map()
     }
