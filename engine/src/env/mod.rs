@@ -86,6 +86,12 @@ pub trait File: Send + Sync + Debug {
     fn size(&self) -> io::Result<u64>;
     /// Cuts the file, or lengthens it with zeros. Never called on a file that is mapped.
     fn set_size(&self, size: u64) -> io::Result<()>;
+    /// Lengthens the file to `size` with zeros whose room on the disk is taken already. Fails with
+    /// `Unsupported` where the file system cannot, and the file is as it was.
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        let _ = size;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// The file's bytes, as far as it now reaches, without copying them. Bytes written later with
     /// [`File::write_at`] within that reach are seen.
     fn map(&self) -> io::Result<Mapping>;
