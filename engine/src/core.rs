@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::domain::{Durability, QueueKey};
-use crate::env::Environment;
+use crate::env::{Background, Environment};
 use crate::error::{Error, Result};
 use crate::files::checkpoint::CheckpointHeader;
 use crate::files::format::{CHECKPOINT_FOLDER, LOG_FOLDER};
@@ -116,6 +116,11 @@ impl Core {
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.env.clock.now_ms()
+    }
+
+    /// Whether the caller does the work of the background: nobody is waited for, and nobody to make way for.
+    pub(crate) fn is_by_hand(&self) -> bool {
+        self.env.background == Background::Caller
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -122,7 +122,7 @@ fn retire(core: &Core, segment: Arc<Segment>) -> Result<()> {
         (core.config.segment_size_bytes, core.log_folder().join(name))
     });
     let pause = || {
-        if !core.is_closing() {
+        if !core.is_closing() && !core.is_by_hand() {
             std::thread::sleep(LET_GO_PAUSE);
         }
     };
@@ -411,7 +411,7 @@ impl Copier<'_> {
         let rate = self.core.config.compact_rate_bytes_per_s;
         let due = Duration::from_secs_f64(self.file.size() as f64 / rate as f64);
         let until = due.max(self.started.elapsed() + rest_after(took, self.has_time));
-        while !self.core.is_closing() {
+        while !self.core.is_closing() && !self.core.is_by_hand() {
             let left = until.saturating_sub(self.started.elapsed());
             if left.is_zero() {
                 return;

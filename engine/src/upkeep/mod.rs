@@ -19,9 +19,10 @@ mod tests;
 pub(crate) mod whole;
 
 use crate::core::Core;
+use crate::env::Background;
 use crate::error::Result;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,13 +30,23 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     threads: Vec<JoinHandle<()>>,
+    /// What the second thread would know, where the caller does its work.
+    rounds: Mutex<Rounds>,
 }
 
 impl Upkeep {
     pub(crate) fn start(core: &Arc<Core>) -> Upkeep {
+        if core.env.background == Background::Caller {
+            return Upkeep { threads: Vec::new(), rounds: Mutex::default() };
+        }
         let prepare = spawn("marconi-prepare", core, (), |core, ()| segments::round(core));
         let upkeep = spawn("marconi-upkeep", core, Rounds::default(), |core, job| job.round(core));
-        Upkeep { threads: vec![prepare, upkeep] }
+        Upkeep { threads: vec![prepare, upkeep], rounds: Mutex::default() }
+    }
+
+    /// One round of `marconi-upkeep`, on this thread.
+    pub(crate) fn round(&self, core: &Core) -> Result<()> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).round(core)
     }
 
     /// Ends both, after the work in hand.

@@ -121,7 +121,13 @@ pub(crate) fn assemble(
     if let Some(torn) = tail.torn.take() {
         torn.cut(tail.limit, &mut report)?;
     }
-    let log = Log::start(active, config.write_buffer_max_bytes, sync_interval, counters.clone());
+    let log = Log::start(
+        active,
+        config.write_buffer_max_bytes,
+        sync_interval,
+        counters.clone(),
+        env.background,
+    );
     let core = Core::new(config, env, engine_id, state, log, counters);
     *core.checkpoints() = checkpoints;
     for segment in tail.segments {

@@ -52,9 +52,9 @@ pub(crate) fn round(core: &Core) -> Result<()> {
 /// How far the log had come when it got its last segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Milestone {
-    at: Instant,
-    log_bytes: u64,
-    sync_count: u64,
+    pub(super) at: Instant,
+    pub(super) log_bytes: u64,
+    pub(super) sync_count: u64,
 }
 
 impl Milestone {
@@ -150,7 +150,7 @@ fn prepare(core: &Core, blank: Blank) -> Result<PathBuf> {
 /// Leaves the disk to the commits for a moment, unless a writer waits for this very segment, and says how much
 /// to fill next.
 fn next_piece(core: &Core) -> usize {
-    if core.log.is_short_of_room() || core.is_closing() {
+    if core.log.is_short_of_room() || core.is_closing() || core.is_by_hand() {
         return LARGE_PIECE_SIZE;
     }
     let breath = Duration::from_micros(core.breath_us.load(Ordering::Relaxed));
@@ -191,7 +191,7 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
         None => {
             let mut since = Instant::now();
             let builder = read_frames(segment, core.engine_id, || {
-                if since.elapsed() >= STRETCH && !core.is_closing() {
+                if since.elapsed() >= STRETCH && !core.is_closing() && !core.is_by_hand() {
                     std::thread::sleep(REST);
                     since = Instant::now();
                 }

@@ -188,7 +188,7 @@ impl Real {
             upkeep_interval_ms: 60_000,
             ..Config::new(folder.join("data"))
         };
-        let env = Environment { disk: Arc::new(OsDisk), clock: clock.clone() };
+        let env = Environment { clock: clock.clone(), ..Environment::system() };
         let store = EngineStore::open(config, env).expect("it opens");
         let app = Arc::new(App::new(store, Limits::default(), Arc::new(NoObserver)));
         let (stop, draining) = shutdown();

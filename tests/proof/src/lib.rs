@@ -8,3 +8,5 @@ pub mod ledger;
 pub mod page;
 pub mod random;
 pub mod runner;
+#[allow(missing_docs, reason = "steps and states, whose names say what they are")]
+pub mod simulated;

@@ -2,10 +2,14 @@
 
 use crate::campaign::Campaign;
 
+mod crash;
+mod io_faults;
 mod model;
+mod nested;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN];
+pub const ALL: &[&Campaign] =
+    &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
