@@ -3,9 +3,10 @@
 use crate::campaign::Campaign;
 
 mod model;
+mod tenants;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &tenants::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
