@@ -554,6 +554,10 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        self.set_size(size)
+    }
+
     fn map(&self) -> io::Result<Mapping> {
         self.disk.lock().look()?;
         self.file.map()
