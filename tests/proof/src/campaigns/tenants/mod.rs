@@ -63,9 +63,9 @@ fn trial(seed: u64) -> anyhow::Result<u64> {
         count += 1;
     }
     // What a call changed and none has looked at since.
-    for who in 0..2 {
+    for (who, alone) in alone.iter_mut().enumerate() {
         for template in Template::all_there_is(&names, who) {
-            compare(&template, who, &mut shared, &mut alone[who])
+            compare(&template, who, &mut shared, alone)
                 .with_context(|| format!("at the end, of projects {:?}", names.projects))?;
             count += 1;
         }
