@@ -6,10 +6,10 @@ mod crash;
 mod io_faults;
 mod model;
 mod nested;
+mod tenants;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] =
-    &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN, &tenants::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
