@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 /// Bytes in a mebibyte.
 const MIB: u64 = 1 << 20;
+/// Schedules fill many of them.
+const SEGMENT_SIZE_MIN: u64 = if cfg!(shuttle) { MIB / 64 } else { MIB };
 
 /// How an [`Engine`](crate::Engine) is to be run. Start from [`Config::new`] and change what you
 /// need; [`Engine::open`](crate::Engine::open) checks it.
@@ -71,7 +73,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         let bounds: [(&'static str, u64, u64, u64); 7] = [
             ("sync_interval_ms", self.sync_interval_ms, 1, 60_000),
-            ("segment_size_bytes", self.segment_size_bytes, MIB, 1024 * MIB),
+            ("segment_size_bytes", self.segment_size_bytes, SEGMENT_SIZE_MIN, 1024 * MIB),
             ("checkpoint_interval_bytes", self.checkpoint_interval_bytes, MIB, 65_536 * MIB),
             ("write_buffer_max_bytes", self.write_buffer_max_bytes, MIB, 1024 * MIB),
             ("disk_reserve_bytes", self.disk_reserve_bytes, 0, 1024 * 1024 * MIB),
