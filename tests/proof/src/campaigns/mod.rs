@@ -3,9 +3,10 @@
 use crate::campaign::Campaign;
 
 mod model;
+mod schedules;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &schedules::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
