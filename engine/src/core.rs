@@ -12,7 +12,8 @@ use crate::log::segment::Segment;
 use crate::metrics::Counters;
 use crate::state::State;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Instant, Mutex, MutexGuard};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::upkeep::segments::Milestone;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ pub(crate) struct Core {
     /// Checkpoints, by number, that are damaged or could not be finished, and may lie there still.
     pub(crate) stray_checkpoints: Mutex<Vec<u64>>,
     /// Held while the next segment is made ready. When the log got the last one.
-    pub(crate) preparing: Mutex<Option<Instant>>,
+    pub(crate) preparing: Mutex<Option<Milestone>>,
     /// Checkpoints and compactions take turns: a checkpoint knows either all or nothing of one.
     pub(crate) turn: Mutex<()>,
     /// Held while segments are indexed: two that index the same one would take the unfinished file

@@ -281,6 +281,22 @@ pub(crate) fn failure_without_room() {
     world.close_and_look();
 }
 
+/// The write fails on which somebody waits for room; nothing else would wake him.
+pub(crate) fn failure_at_the_door() {
+    let world = World::new(0);
+    world.disk.fail(Some(1), None);
+    let threads = vec![
+        spawn(&world, |world| {
+            let _ = world.append(1, 0, 8, Durability::Memory);
+            expect_done_or_failed(world.post(1, 1, 8, Durability::Os));
+        }),
+        spawn(&world, |world| {
+            expect_done_or_failed(block_on(world.post_later(2, 0, 8, Durability::Os)));
+        }),
+    ];
+    join(threads);
+}
+
 /// Whoever comes too late is told so; everybody else gets what was promised.
 fn expect_done_or_closed(done: Result<()>) {
     let is_well = matches!(done, Ok(()) | Err(Error::Busy | Error::Closed));

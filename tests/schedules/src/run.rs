@@ -18,7 +18,7 @@ pub(crate) struct Scenario {
 }
 
 /// Every scenario. Seeds name them by their place: new ones go to the end.
-const ALL: [Scenario; 11] = [
+const ALL: [Scenario; 12] = [
     Scenario { name: "marks", run: marks::publish_and_wait },
     Scenario { name: "group", run: alone::group },
     Scenario { name: "attending", run: alone::attending },
@@ -30,6 +30,7 @@ const ALL: [Scenario; 11] = [
     Scenario { name: "order", run: whole::order },
     Scenario { name: "recycling", run: whole::recycling },
     Scenario { name: "end", run: whole::end },
+    Scenario { name: "failure-at-the-door", run: alone::failure_at_the_door },
 ];
 
 /// Switches of threads in one schedule: more are a loop that waits for nothing.
