@@ -7,8 +7,12 @@ use std::path::PathBuf;
 
 /// Bytes in a mebibyte.
 const MIB: u64 = 1 << 20;
-/// Simulated worlds are small, so that many fit into a minute.
-const SEGMENT_SIZE_MIN: u64 = if cfg!(feature = "sim") { 64 << 10 } else { MIB };
+/// Simulated worlds and those of schedules are small, so that many fit into a minute.
+const SEGMENT_SIZE_MIN: u64 = match (cfg!(shuttle), cfg!(feature = "sim")) {
+    (true, _) => MIB / 64,
+    (_, true) => MIB / 16,
+    _ => MIB,
+};
 
 /// How an [`Engine`](crate::Engine) is to be run. Start from [`Config::new`] and change what you
 /// need; [`Engine::open`](crate::Engine::open) checks it.

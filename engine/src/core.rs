@@ -11,12 +11,12 @@ use crate::log::commit::Log;
 use crate::log::segment::Segment;
 use crate::metrics::Counters;
 use crate::state::State;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::upkeep::segments::Milestone;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Between two pieces of a segment being filled the disk has so long for other work, at most.

@@ -20,12 +20,12 @@ pub use crate::log::watermark::{Attendance, Rest};
 use crate::metrics::{CompactionMetrics, EngineMetrics, SegmentMetrics, UnderWay, add};
 use crate::receipt::Receipt;
 use crate::state::queue::{Located, Place, Queue};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Mutex, PoisonError, thread, thread_local};
 pub use crate::upkeep::recover::RecoveryReport;
 use crate::upkeep::{self, Upkeep, recover};
 use std::cell::RefCell;
 use std::future::Future;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most messages, or numbers, in one frame.
 const COUNT_MAX: usize = u16::MAX as usize;
@@ -171,7 +171,7 @@ impl Engine {
             crate::env::give_way();
             work()
         };
-        std::thread::scope(|scope| match scope.spawn(in_background).join() {
+        thread::scope(|scope| match scope.spawn(in_background).join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
         })
@@ -497,7 +497,7 @@ type Written<'a> = Option<(&'a Queue, Lsn)>;
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             // What panicked may have held a lock that closing needs; recovery takes it from here.
             return;
         }

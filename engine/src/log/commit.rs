@@ -23,11 +23,11 @@ use crate::domain::{Durability, Lsn};
 use crate::env::Background;
 use crate::error::{Error, Result};
 use crate::metrics::{Counters, add};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Condvar, Instant, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod disk;
 #[cfg(test)]
@@ -186,7 +186,7 @@ impl Log {
             return Log { shared, thread: Mutex::default() };
         }
         let committer = shared.clone();
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("marconi-commit".into())
             .spawn(move || {
                 crate::env::ask_for_priority();
@@ -231,9 +231,11 @@ impl Log {
         if shared.is_ready() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Waits, with no lock held, for the next segment.
+    /// Waits, with no lock held, until any frame fits the segment, or the next one is there.
     pub(crate) fn wait_for_room(&self) -> Result<()> {
-        self.wait_for(|tail| tail.next.is_some()).map_err(|error| match error {
+        // Who came first may have gone on into the segment that was waited for, and there is room in it.
+        let has_room = |tail: &Tail| tail.next.is_some() || tail.fits(self.shared.frame_size_max);
+        self.wait_for(has_room).map_err(|error| match error {
             Error::Busy if self.is_posting_stopped() => Error::Full,
             error => error,
         })
@@ -443,6 +445,10 @@ impl Log {
     }
 
     fn finish(&self, ending: Ending) {
+        if ending == Ending::Orderly {
+            // All is wanted: whoever asks later finds it done, since then nobody is there who could.
+            self.shared.lock_unsynced().want(Lsn(u64::MAX));
+        }
         self.shared.lock().ending.get_or_insert(ending);
         self.shared.has_ended.store(true, Ordering::SeqCst);
         if ending == Ending::Abrupt {

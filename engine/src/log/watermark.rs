@@ -7,10 +7,12 @@
 
 use crate::domain::Lsn;
 use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak, thread_local,
+};
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::task::{Poll, Waker};
 
 /// Which watermark.
@@ -160,7 +162,7 @@ impl Watermarks {
         }
     }
 
-    fn rooms(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Room>>> {
+    fn rooms(&self) -> RwLockReadGuard<'_, Vec<Arc<Room>>> {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner)
     }
 

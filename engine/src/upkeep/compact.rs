@@ -28,11 +28,11 @@ use crate::log::frame::Kind;
 use crate::log::segment::{Origin, Segment};
 use crate::log::tail::{NewFrame, Refused};
 use crate::metrics::{UnderWay, add};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Instant, PoisonError, thread};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A segment is small when what lives in it would fit so many times into a whole one.
 const SMALL_SHARE: u64 = 8;
@@ -123,7 +123,7 @@ fn retire(core: &Core, segment: Arc<Segment>) -> Result<()> {
     });
     let pause = || {
         if !core.is_closing() && !core.is_by_hand() {
-            std::thread::sleep(LET_GO_PAUSE);
+            thread::sleep(LET_GO_PAUSE);
         }
     };
     let spare = Segment::retire(segment, &*core.env.disk, reuse, pause)?;
@@ -416,7 +416,7 @@ impl Copier<'_> {
             if left.is_zero() {
                 return;
             }
-            std::thread::sleep(left.min(PAUSE_STEP));
+            thread::sleep(left.min(PAUSE_STEP));
         }
     }
 }

@@ -21,9 +21,9 @@ pub(crate) mod whole;
 use crate::core::Core;
 use crate::env::Background;
 use crate::error::Result;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use crate::sync::{Arc, Mutex, PoisonError};
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// The background threads.
@@ -73,7 +73,7 @@ fn spawn<J: Send + 'static>(
         struct OnPanic(Arc<Core>);
         impl Drop for OnPanic {
             fn drop(&mut self) {
-                if std::thread::panicking() {
+                if thread::panicking() {
                     self.0.log.watermarks().fail("a background thread panicked");
                 }
             }
@@ -98,7 +98,7 @@ fn spawn<J: Send + 'static>(
             heard = guard.0.pause(heard, pause);
         }
     };
-    std::thread::Builder::new()
+    thread::Builder::new()
         .name(name.into())
         .spawn(work)
         .expect("a thread can be started while the engine opens")

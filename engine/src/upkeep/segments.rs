@@ -9,10 +9,10 @@ use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash,
 use crate::log::record::Record;
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Instant, PoisonError, thread};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// While the log fills a segment all pauses of filling the next take about a quarter of that time.
 const BREATHS: u32 = 2048;
@@ -155,10 +155,10 @@ fn next_piece(core: &Core) -> usize {
     }
     let breath = Duration::from_micros(core.breath_us.load(Ordering::Relaxed));
     if breath * BREATHS < LEISURE {
-        std::thread::sleep(breath * (LARGE_PIECE_SIZE / PIECE_SIZE) as u32);
+        thread::sleep(breath * (LARGE_PIECE_SIZE / PIECE_SIZE) as u32);
         return LARGE_PIECE_SIZE;
     }
-    std::thread::sleep(breath);
+    thread::sleep(breath);
     PIECE_SIZE
 }
 
@@ -192,7 +192,7 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
             let mut since = Instant::now();
             let builder = read_frames(segment, core.engine_id, || {
                 if since.elapsed() >= STRETCH && !core.is_closing() && !core.is_by_hand() {
-                    std::thread::sleep(REST);
+                    thread::sleep(REST);
                     since = Instant::now();
                 }
             })?;

@@ -9,10 +9,10 @@ use crate::log::company::Advice;
 use crate::log::segment::Segment;
 use crate::log::tail::{Ending, Group, Tail};
 use crate::log::watermark::{Chores, Mark, Rest, Watermarks};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Instant, LockResult, Mutex, MutexGuard, PoisonError, TryLockError, thread};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LockResult, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// For so many frames an attending thread syncs by itself, since the time a sync takes is more than these
 /// requests take to serve. For more it does where nobody else can come meanwhile.
@@ -60,7 +60,7 @@ impl Shared {
         struct OnPanic<'a>(&'a Watermarks);
         impl Drop for OnPanic<'_> {
             fn drop(&mut self) {
-                if std::thread::panicking() {
+                if thread::panicking() {
                     self.0.fail("the commit thread panicked");
                 }
             }
@@ -70,6 +70,11 @@ impl Shared {
             if self.commit().is_err() {
                 return;
             }
+        }
+        if self.lock().ending == Some(Ending::Orderly) {
+            // An attending thread may be writing still, and nobody syncs after this. A failure is known to
+            // everyone who waits.
+            let _ = self.commit();
         }
     }
 

@@ -6,10 +6,11 @@ mod crash;
 mod io_faults;
 mod model;
 mod nested;
+mod schedules;
 mod tenants;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN, &tenants::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN, &schedules::CAMPAIGN, &tenants::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
