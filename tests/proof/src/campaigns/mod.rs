@@ -2,10 +2,11 @@
 
 use crate::campaign::Campaign;
 
+mod history;
 mod model;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &history::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
