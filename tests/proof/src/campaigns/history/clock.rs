@@ -27,11 +27,6 @@ pub(crate) struct Step {
 }
 
 impl Clock {
-    /// A manual clock that stands at `now_ms`.
-    pub(crate) fn at(now_ms: u64) -> Clock {
-        Clock::Manual(vec![Step { begun: 0, ended: 0, to_ms: now_ms }])
-    }
-
     /// The least and the most it may have shown between two moments, both included, in milliseconds.
     pub(crate) fn range(&self, from: Moment, to: Moment) -> (u64, u64) {
         match self {

@@ -97,10 +97,17 @@ fn trial(seed: u64) -> anyhow::Result<u64> {
             operation.ended = last_chance(&service.outages, operation.begun);
         }
     }
+    history.operations.sort_by_key(|operation| operation.begun);
     let count = history.operations.iter().filter(|operation| operation.has_happened()).count();
     let violations = check::check(&history);
     let told: Vec<String> = violations.iter().map(|violation| format!("\n  {violation}")).collect();
-    ensure!(violations.is_empty(), "{} violations:{}", violations.len(), told.concat());
+    ensure!(
+        violations.is_empty(),
+        "{} violations; the server was ended at {:?} ns; {plan:?}:{}",
+        violations.len(),
+        service.outages,
+        told.concat()
+    );
     ensure!(
         count * 2 > history.operations.len(),
         "only {count} of {} calls were done",
