@@ -53,12 +53,12 @@ pub(crate) fn round(core: &Core) -> Result<()> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Milestone {
     pub(super) at: Instant,
-    pub(super) log_bytes: u64,
-    pub(super) sync_count: u64,
+    log_bytes: u64,
+    sync_count: u64,
 }
 
 impl Milestone {
-    fn of(core: &Core) -> Milestone {
+    pub(super) fn of(core: &Core) -> Milestone {
         Milestone {
             at: Instant::now(),
             log_bytes: core.counters.log_bytes.load(Ordering::Relaxed),
@@ -213,6 +213,7 @@ pub(crate) fn adopt_index(core: &Core, segment: &Arc<Segment>, index: SegmentInd
             core.state.with_id(queue, |queue| queue.ranges.replace(numbers.clone(), segment, run));
         replaced.transpose()?;
     }
+    segment.set_indexed();
     Ok(())
 }
 

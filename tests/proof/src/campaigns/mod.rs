@@ -3,6 +3,7 @@
 use crate::campaign::Campaign;
 
 mod crash;
+mod history;
 mod io_faults;
 mod model;
 mod nested;
@@ -10,7 +11,7 @@ mod schedules;
 mod tenants;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN, &schedules::CAMPAIGN, &tenants::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN, &history::CAMPAIGN, &schedules::CAMPAIGN, &tenants::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
