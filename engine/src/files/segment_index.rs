@@ -15,7 +15,7 @@ use bytes::Bytes;
 use rkyv::util::AlignedVec;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How an index begins.
 pub const MAGIC: [u8; 8] = *b"MARCOIDX";
@@ -292,6 +292,8 @@ pub struct SegmentIndex {
     archive: Archived<ArchivedArchive>,
     /// One bit a run: its entries' checksum was found right.
     checked: Box<[AtomicU64]>,
+    /// Some entries were found not to match their checksum.
+    damaged: AtomicBool,
     /// The file's bytes; the archive is a slice of them.
     bytes: Bytes,
 }
@@ -326,7 +328,8 @@ impl SegmentIndex {
             return Err(BadHeader::Checksum);
         }
         let checked = (0..runs.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(SegmentIndex { archive, checked, bytes: bytes.slice(..end) })
+        let damaged = AtomicBool::new(false);
+        Ok(SegmentIndex { archive, checked, damaged, bytes: bytes.slice(..end) })
     }
 
     /// Bytes of the file.
@@ -353,6 +356,7 @@ impl SegmentIndex {
         let (word, bit) = (&self.checked[number / 64], 1u64 << (number % 64));
         if word.load(Ordering::Relaxed) & bit == 0 {
             if crc32fast::hash(self.bytes_of(entries)) != run.crc.to_native() {
+                self.damaged.store(true, Ordering::Relaxed);
                 return None;
             }
             word.fetch_or(bit, Ordering::Relaxed);
@@ -362,6 +366,11 @@ impl SegmentIndex {
 }
 
 impl SegmentIndex {
+    /// Whether a look at some entries found them damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// The bytes of some of its entries: they lie in the file as the checksum takes them.
     fn bytes_of(&self, entries: &[ArchivedEntry]) -> &[u8] {
         if entries.is_empty() {

@@ -2,10 +2,12 @@
 
 use crate::campaign::Campaign;
 
+mod damage;
+mod fuzz;
 mod model;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &damage::CAMPAIGN, &fuzz::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
