@@ -394,6 +394,13 @@ impl SegmentIndex {
         }
     }
 
+    /// Behind the last message of all, in the segment.
+    pub(crate) fn reach(&self) -> u64 {
+        let runs = (0..self.run_count()).filter_map(|number| self.entries(number));
+        let entries = runs.flatten().map(ArchivedEntry::read);
+        entries.map(|entry| u64::from(entry.position) + u64::from(entry.size)).max().unwrap_or(0)
+    }
+
     /// What this one says otherwise than what was made of the frames; `None` when they agree. With holes
     /// in the segment this one may have more entries, and no others.
     pub(crate) fn difference(&self, made: &Archive, has_holes: bool) -> Option<String> {

@@ -631,16 +631,24 @@ impl Torn {
         self.position
     }
 
-    /// How many bytes an unfinished write left there.
+    /// How many bytes an unfinished write left there, about; 0 where nothing tells of one.
     pub(super) fn torn_bytes(&self) -> u64 {
         let told = self.end - self.position;
-        if self.why != Invalid::Checksum {
+        if self.why == Invalid::Unreadable {
             return told;
         }
         let left = self.segment.size() - self.position;
-        let head = self.segment.slice(self.position as u32, HEAD_SIZE as u32);
-        let length = head.map_or(0, |head| u64::from(frame::u32_at(&head, 4)));
-        told.max(length.min(left))
+        let Ok(head) = self.segment.slice(self.position as u32, HEAD_SIZE as u32) else {
+            return told;
+        };
+        let length = u64::from(frame::u32_at(&head, 4));
+        // What a reused file held before has another LSN, and does not check with this one either.
+        let own = self.segment.lsn_at(self.position);
+        let is_own = frame::u64_at(&head, 8) == own.0 || {
+            let frame = self.segment.slice(self.position as u32, length.min(left) as u32);
+            frame.is_ok_and(|frame| frame::has_checksum_with(&frame, own))
+        };
+        if is_own { told.max(length.clamp(HEAD_SIZE as u64, left)) } else { told }
     }
 
     fn damage(&self) -> Error {

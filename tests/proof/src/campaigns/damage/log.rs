@@ -35,7 +35,7 @@ pub(super) enum Allowed {
         frame: usize,
         /// Where it lies in the file.
         position: u64,
-        /// Nothing is left that could tell of a torn write.
+        /// What is left looks like what a reused file held before, or like nothing.
         is_silent: bool,
     },
     /// The folder is refused: it was durable, and the start has to read it.
@@ -125,8 +125,22 @@ pub(super) fn allowed(image: &Image, file: usize, harmed: &Harmed) -> Allowed {
         }
         return Allowed::Errors;
     }
-    let is_silent = harmed.bytes[frames[first].place.start..].iter().all(|byte| *byte == 0);
+    let is_silent = !frames[first..].iter().any(|frame| !is_hit(frame))
+        && !tells_of_a_frame(&harmed.bytes, &frames[first]);
     Allowed::EndsBefore { frame: first - unproved, position, is_silent }
+}
+
+/// Whether what was left of a frame tells that one began there: by its LSN, or by all but that.
+fn tells_of_a_frame(bytes: &[u8], frame: &Frame) -> bool {
+    let left = &bytes[frame.place.clone()];
+    let lsn = frame.lsn.to_le_bytes();
+    let mut mended = left.to_vec();
+    mended[8..16].copy_from_slice(&lsn);
+    // Over the payload first, and then over the head behind the checksum.
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&mended[HEAD_SIZE..]);
+    crc.update(&mended[4..HEAD_SIZE]);
+    left[8..16] == lsn || crc.finalize().to_le_bytes() == mended[..4]
 }
 
 /// How many of these frames lie below the LSN of the newest checkpoint.
