@@ -205,7 +205,7 @@ impl ViewMessage {
     /// # Errors
     /// `Damaged`, also where a running engine gave the segment another use meanwhile; `Io`.
     pub fn body(&self) -> Result<Bytes> {
-        self.segment.read_body(self.position, self.size)
+        self.segment.read_body(self.position, self.size, self.id)
     }
 
     /// Who posted it, read now.

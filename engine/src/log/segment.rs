@@ -4,7 +4,7 @@
 use super::frame::{self, HEAD_SIZE, u32_at, u64_at};
 use super::record::{self, BadMessage, MESSAGE_HEAD_SIZE, POST_HEAD_SIZE};
 use super::source::{Source, Window, read_exact};
-use crate::domain::{ClientId, Lsn};
+use crate::domain::{ClientId, Lsn, MessageId};
 use crate::env::{Disk, File, Mapping};
 use crate::error::{Error, Result};
 use crate::files::format::{
@@ -302,12 +302,25 @@ impl Segment {
         self.file.sync()
     }
 
-    /// Reads the body of the message whose record lies at `position` and takes `size` bytes, all of
-    /// them below the `written` watermark. The body is a slice of the map.
-    pub(crate) fn read_body(&self, position: u32, size: u32) -> Result<Bytes> {
+    /// Reads the body of message `id`, whose record lies at `position` and takes `size` bytes, all of them below
+    /// the `written` watermark. The body is a slice of the map. A record that is whole but belongs to another
+    /// message, as a write that went astray leaves it, is damage.
+    pub(crate) fn read_body(&self, position: u32, size: u32, id: MessageId) -> Result<Bytes> {
         let record = self.slice(position, size)?;
         let body = record::check_message(&record)
             .map_err(|what| damaged(&self.path, u64::from(position), what.to_string()))?;
+        let start = position.checked_sub(u32_at(&record, 12));
+        let head = start.map(|start| self.slice(start, HEAD_SIZE as u32)).transpose()?;
+        let is_its = head.is_some_and(|head| {
+            let (first, count) =
+                (u64_at(&head, 32), u64::from(head[46]) | u64::from(head[47]) << 8);
+            let place = id.seq.0.checked_sub(first);
+            u64_at(&head, 24) == id.queue.0 && place.is_some_and(|place| place < count)
+        });
+        if !is_its {
+            let what = "the frame is not the one of this message".to_owned();
+            return Err(damaged(&self.path, u64::from(position), what));
+        }
         Ok(record.slice(body))
     }
 

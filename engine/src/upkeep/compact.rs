@@ -20,7 +20,7 @@
 use super::segment_writer::{FRAME_COUNT_MAX, SegmentWriter};
 use super::segments::{SPARES_MAX, spare_ticket};
 use crate::core::Core;
-use crate::domain::{Durability, Lsn, QueueId};
+use crate::domain::{Durability, Lsn, MessageId, QueueId, Seq};
 use crate::error::{Error, Result};
 use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
 use crate::files::segment_index::Entry;
@@ -403,7 +403,8 @@ impl Copier<'_> {
         for message in messages {
             let source = &group[message.source];
             // Checks the message's checksum.
-            source.read_body(message.entry.position, message.entry.size)?;
+            let id = MessageId { queue, seq: Seq(message.seq) };
+            source.read_body(message.entry.position, message.entry.size, id)?;
             let record = source.slice(message.entry.position, message.entry.size)?;
             self.file.payload.message_again(&record);
         }

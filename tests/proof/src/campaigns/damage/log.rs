@@ -9,6 +9,7 @@ const FIRST_FRAME: usize = 4096;
 const HEAD_SIZE: usize = 48;
 /// "So far or farther": says nothing.
 const BEHIND_UNTOLD: u32 = u32::MAX;
+const POSTED: u8 = 4;
 const SEGMENT_END: u8 = 10;
 
 /// A frame of a segment.
@@ -18,6 +19,7 @@ struct Frame {
     place: Range<usize>,
     lsn: u64,
     behind: u32,
+    kind: u8,
 }
 
 /// What harm to a file may do to those who read the folder.
@@ -56,7 +58,7 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
         }
         let lsn = u64::from_le_bytes(head[8..16].try_into().expect("eight"));
         let kind = head[44];
-        frames.push(Frame { place: at..at + length, lsn, behind: word(40) });
+        frames.push(Frame { place: at..at + length, lsn, behind: word(40), kind });
         at += length.next_multiple_of(8);
         if kind == SEGMENT_END {
             break;
@@ -128,6 +130,42 @@ pub(super) fn allowed(image: &Image, file: usize, harmed: &Harmed) -> Allowed {
     let is_silent = !frames[first..].iter().any(|frame| !is_hit(frame))
         && !tells_of_a_frame(&harmed.bytes, &frames[first]);
     Allowed::EndsBefore { frame: first - unproved, position, is_silent }
+}
+
+/// Whether the harm put another whole message into a place where one of the same size lay, as far behind the head of
+/// the same frame: the checksum of a message does not say whose it is, and its frame's is not checked at each read.
+pub(super) fn is_out_of_reach(image: &Image, file: usize, harmed: &Harmed) -> bool {
+    let stored = &image.files[file];
+    let is_message_else = |place: &Range<usize>| {
+        let Some(is) = harmed.bytes.get(place.clone()) else { return false };
+        let was = &stored.bytes[place.clone()];
+        // Its own size, and how far back its frame begins.
+        let is_alike = is[4..8] == was[4..8] && is[12..16] == was[12..16];
+        is != was && is_alike && crc32fast::hash(&is[4..]).to_le_bytes() == is[..4]
+    };
+    let is_headed = |frame: &&Frame| {
+        let head = frame.place.start..frame.place.start + HEAD_SIZE;
+        frame.kind == POSTED && !changes(stored, harmed, &head)
+    };
+    is_segment(stored)
+        && frames(&stored.bytes)
+            .iter()
+            .filter(is_headed)
+            .any(|frame| messages(&stored.bytes, frame).iter().any(is_message_else))
+}
+
+/// Where the messages of a frame lie.
+fn messages(bytes: &[u8], frame: &Frame) -> Vec<Range<usize>> {
+    const POST_HEAD_SIZE: usize = 16;
+    const MESSAGE_HEAD_SIZE: usize = 20;
+    let mut places = Vec::new();
+    let mut at = frame.place.start + HEAD_SIZE + POST_HEAD_SIZE;
+    while at < frame.place.end {
+        let size = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four")) as usize;
+        places.push(at..at + MESSAGE_HEAD_SIZE + size);
+        at += MESSAGE_HEAD_SIZE + size;
+    }
+    places
 }
 
 /// Whether what was left of a frame tells that one began there: by its LSN, or by all but that.
