@@ -11,12 +11,13 @@ use crate::log::commit::Log;
 use crate::log::segment::Segment;
 use crate::metrics::Counters;
 use crate::state::State;
+use crate::upkeep::segments::Milestone;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Between two pieces of a segment being filled the disk has so long for other work, at most.
 pub(crate) const BREATH_MAX: Duration = Duration::from_millis(1);
@@ -45,7 +46,7 @@ pub(crate) struct Core {
     /// Checkpoints, by number, that are damaged or could not be finished, and may lie there still.
     pub(crate) stray_checkpoints: Mutex<Vec<u64>>,
     /// Held while the next segment is made ready. When the log got the last one.
-    pub(crate) preparing: Mutex<Option<Instant>>,
+    pub(crate) preparing: Mutex<Option<Milestone>>,
     /// Checkpoints and compactions take turns: a checkpoint knows either all or nothing of one.
     pub(crate) turn: Mutex<()>,
     /// Held while segments are indexed: two that index the same one would take the unfinished file

@@ -170,6 +170,14 @@ impl File for OsFile {
         self.0.set_len(size)
     }
 
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, size) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            done => Ok(done?),
+        }
+    }
+
     fn map(&self) -> io::Result<Mapping> {
         // SAFETY: The file is ours (the folder is locked), is not cut while mapped, and nobody
         // slices bytes of it that are still to be written: the rules at the top of this file.

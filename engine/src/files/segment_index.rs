@@ -8,7 +8,7 @@
 use super::archive::Archived;
 use super::format::{self, BadHeader, HEADER_SIZE};
 use crate::domain::{ClientId, QueueId};
-use crate::env::Disk;
+use crate::env::{Disk, PIECE_SIZE};
 use crate::error::{Error, Result};
 use crate::log::record::MessageRecord;
 use bytes::Bytes;
@@ -135,8 +135,6 @@ pub(crate) struct Archive {
 
 /// A builder that is used again keeps room for so many queues.
 const KEPT_QUEUES: usize = 10_000;
-/// An index is written and synced in pieces of this size.
-const PIECE_SIZE: usize = 256 << 10;
 
 /// Collects the entries of a segment, frame by frame.
 #[derive(Debug, Default)]

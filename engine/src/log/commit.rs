@@ -29,6 +29,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 mod disk;
+#[cfg(test)]
+mod tests;
 
 /// How long a writer waits for room in the buffer or for the next segment before it gives up.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -72,7 +72,7 @@ impl Segment {
         ticket: u64,
         next_piece: impl Fn() -> usize,
     ) -> Result<PathBuf> {
-        let path = folder.join(format!("spare-{ticket}.{UNFINISHED}"));
+        let path = spare_path(folder, ticket);
         let fill = || -> std::io::Result<()> {
             let zeros = &ZEROS.0;
             let is_even = size.is_multiple_of(align_of_val(&ZEROS) as u64);
@@ -97,6 +97,28 @@ impl Segment {
             return Err(Error::io("writing", path.as_path(), cause));
         }
         Ok(path)
+    }
+
+    /// As [`Segment::prepare`], but nothing is written: the room is taken, and reads as zeros. `None` where the
+    /// file system cannot do that.
+    pub(crate) fn reserve(
+        disk: &dyn Disk,
+        folder: &Path,
+        size: u64,
+        ticket: u64,
+    ) -> Result<Option<PathBuf>> {
+        let path = spare_path(folder, ticket);
+        let reserve = || -> std::io::Result<()> {
+            let file = disk.create(&path)?;
+            file.reserve(size)?;
+            file.sync()
+        };
+        let Err(cause) = reserve() else { return Ok(Some(path)) };
+        let _ = disk.remove(&path);
+        if cause.kind() == std::io::ErrorKind::Unsupported {
+            return Ok(None);
+        }
+        Err(Error::io("reserving", path.as_path(), cause))
     }
 
     /// Turns a prepared or an emptied file into the segment that `header` describes.
@@ -416,6 +438,11 @@ impl Segment {
     }
 }
 
+/// Where a file lies that can become a segment, made under this number.
+fn spare_path(folder: &Path, ticket: u64) -> PathBuf {
+    folder.join(format!("spare-{ticket}.{UNFINISHED}"))
+}
+
 fn map(file: &dyn File) -> std::io::Result<Contents> {
     file.map().map(Contents::Mapped)
 }
@@ -445,5 +472,60 @@ pub(crate) fn damaged(path: &Path, offset: u64, what: String) -> Error {
         offset,
         what,
         next_step: "nothing was changed; `marconi log repair --plan FOLDER` shows what can be kept",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::OsDisk;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_retired_segment_is_let_go_of_in_parts_and_kept_unless_somebody_reads_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let size = 1 << 20;
+        let header = SegmentHeader {
+            engine_id: 1,
+            number: 1,
+            last_number: 1,
+            generation: 0,
+            base: Lsn(0),
+            span: size - SEGMENT_HEADER_SIZE,
+            created_ms: 0,
+            after_checkpoint: 0,
+        };
+        let retire = |has_reader: bool| {
+            let prepared = Segment::prepare(&OsDisk, folder, size, 0, || usize::MAX);
+            let prepared = prepared.expect("room");
+            let segment = Segment::start(&OsDisk, folder, &prepared, header).expect("a segment");
+            segment.write_at(b"a body", 5000).expect("writes");
+            let body = has_reader.then(|| segment.slice(5000, 6).expect("within the segment"));
+            let mut pauses = 0;
+            let reuse = Some((size, folder.join("spare")));
+            let spare = Segment::retire(Arc::new(segment), &OsDisk, reuse, || pauses += 1);
+            if let Some(body) = body {
+                assert_eq!(&body[..], b"a body");
+            }
+            assert!(pauses > 1, "the whole map goes at once, which holds up everybody");
+            spare.expect("its files can be moved").is_some()
+        };
+        assert!(retire(false));
+        assert!(!retire(true), "what somebody reads would be written anew");
+    }
+
+    #[test]
+    fn a_reserved_file_reads_as_zeros_and_has_its_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let size = 1 << 20;
+        let reserved = Segment::reserve(&OsDisk, folder.path(), size, 3).expect("there is room");
+        let Some(path) = reserved else {
+            // This file system cannot: nothing is left behind.
+            assert_eq!(OsDisk.list(folder.path()).expect("a folder").len(), 0);
+            return;
+        };
+        assert_eq!(std::fs::read(&path).expect("it is there"), vec![0; size as usize]);
+        assert!(std::fs::metadata(&path).expect("it is there").blocks() * 512 >= size);
     }
 }

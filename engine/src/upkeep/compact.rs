@@ -252,7 +252,7 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
     let folder = core.log_folder();
     let name = header.file_name();
     let file = SegmentWriter::create(core.env.disk.clone(), &folder, &name, core.engine_id)?;
-    let has_time = gain_of_all(core).0 < MANY && !core.log.is_posting_stopped();
+    let has_time = has_time(gain_of_all(core).0, core.log.is_posting_stopped());
     let mut copier = Copier { core, file, has_time, started: Instant::now(), checked: None };
     let copied = copier.copy(group);
     if !matches!(copied, Ok(true)) {
@@ -272,6 +272,16 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
             Err(error)
         }
     }
+}
+
+/// Whether compaction may take its time, when so many segments wait to be rewritten.
+fn has_time(waiting_count: u64, is_posting_stopped: bool) -> bool {
+    waiting_count < MANY && !is_posting_stopped
+}
+
+/// How long after a piece that took so long the disk is left to others.
+fn rest_after(took: Duration, has_time: bool) -> Duration {
+    if has_time { took * RESTS } else { Duration::ZERO }
 }
 
 /// Removes a rewritten segment that may have its name, but was not adopted. A start would take it for
@@ -416,8 +426,7 @@ impl Copier<'_> {
     fn rest(&self, took: Duration) {
         let rate = self.core.config.compact_rate_bytes_per_s;
         let due = Duration::from_secs_f64(self.file.size() as f64 / rate as f64);
-        let rest = if self.has_time { took * RESTS } else { Duration::ZERO };
-        let until = due.max(self.started.elapsed() + rest);
+        let until = due.max(self.started.elapsed() + rest_after(took, self.has_time));
         while !self.core.is_closing() {
             let left = until.saturating_sub(self.started.elapsed());
             if left.is_zero() {
@@ -438,4 +447,18 @@ fn queues_of(group: &[Arc<Segment>]) -> Vec<QueueId> {
     queues.sort_unstable();
     queues.dedup();
     queues
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rests_after_each_piece_unless_space_is_lost_faster_than_given_back() {
+        let took = Duration::from_millis(2);
+        assert_eq!(rest_after(took, has_time(1, false)), took * 3);
+        assert_eq!(rest_after(took, has_time(MANY - 1, false)), took * 3);
+        assert_eq!(rest_after(took, has_time(MANY, false)), Duration::ZERO, "many wait");
+        assert_eq!(rest_after(took, has_time(1, true)), Duration::ZERO, "posts wait for room");
+    }
 }

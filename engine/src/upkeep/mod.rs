@@ -14,6 +14,8 @@ pub(crate) mod segment_writer;
 pub(crate) mod segments;
 pub(crate) mod survey;
 mod sweep;
+#[cfg(test)]
+mod tests;
 pub(crate) mod whole;
 
 use crate::core::Core;
