@@ -70,7 +70,7 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
 /// Whether the file is the one in which the log ends.
 fn is_last(image: &Image, stored: &Stored) -> bool {
     let is_used = |stored: &&Stored| is_segment(stored) && !frames(&stored.bytes).is_empty();
-    image.files.iter().filter(is_used).next_back().is_some_and(|last| last.path == stored.path)
+    image.files.iter().rfind(is_used).is_some_and(|last| last.path == stored.path)
 }
 
 fn is_segment(stored: &Stored) -> bool {
@@ -184,7 +184,7 @@ fn tells_of_a_frame(bytes: &[u8], frame: &Frame) -> bool {
 /// How many of these frames lie below the LSN of the newest checkpoint.
 fn frames_below_checkpoint(image: &Image, frames: &[Frame]) -> usize {
     let is_checkpoint = |stored: &&Stored| stored.path.extension().is_some_and(|end| end == "ckp");
-    let newest = image.files.iter().filter(is_checkpoint).next_back().expect("there are two");
+    let newest = image.files.iter().rfind(is_checkpoint).expect("there are two");
     let lsn = u64::from_le_bytes(newest.bytes[24..32].try_into().expect("eight"));
     frames.iter().filter(|frame| frame.lsn < lsn).count()
 }

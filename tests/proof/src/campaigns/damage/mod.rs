@@ -198,7 +198,7 @@ impl Trial<'_> {
             for id in posted {
                 ensure!(!self.image.ever.contains_key(&id), "{id:?} was given out before");
                 let found = engine.get(&key, &[id])?.wait()?;
-                ensure!(found.len() == 1 && found[0].body()? == &b"new"[..], "{id:?} is not there");
+                ensure!(found.len() == 1 && found[0].body()? == b"new"[..], "{id:?} is not there");
             }
         }
         Ok(())
