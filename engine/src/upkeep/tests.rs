@@ -42,7 +42,8 @@ fn fill_segment(core: &Core) {
 /// A round, as if the log had got its last segment so long ago.
 fn prepare(core: &Core, since: Duration) {
     let last = Instant::now().checked_sub(since).expect("the machine has run for so long");
-    *core.preparing.lock().expect("nobody else has it") = Some(last);
+    *core.preparing.lock().expect("nobody else has it") =
+        Some(segments::Milestone::reached(core, last));
     segments::round(core).expect("a round");
 }
 
