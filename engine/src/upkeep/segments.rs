@@ -4,7 +4,7 @@ use crate::core::{BREATH_MAX, Core};
 use crate::domain::{Lsn, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
-use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash, entry_of};
 use crate::log::record::Record;
 use crate::log::scan::{ScanEnd, Scanner};
@@ -46,7 +46,27 @@ pub(crate) fn round(core: &Core) -> Result<()> {
     }
     // Full segments are indexed in any case: it frees memory, and later disk.
     seal_all(core)?;
+    remove_damaged(core)?;
     next
+}
+
+/// Removes the indexes in which damage was found: the next start makes them again, and would not find it by
+/// itself. Until then they stay open, and what is not damaged can be read.
+fn remove_damaged(core: &Core) -> Result<()> {
+    let is_damaged =
+        |segment: &&Arc<Segment>| segment.index().is_some_and(SegmentIndex::is_damaged);
+    let damaged: Vec<Arc<Segment>> = core.segments().values().filter(is_damaged).cloned().collect();
+    for segment in damaged {
+        let path = format::index_path(&segment.path);
+        match core.env.disk.remove(&path) {
+            Ok(()) => {
+                tracing::warn!(file = %path.display(), "a damaged index was removed: restart to use it anew");
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(Error::io("removing", path, cause)),
+        }
+    }
+    Ok(())
 }
 
 /// How far the log had come when it got its last segment.
@@ -64,6 +84,12 @@ impl Milestone {
             log_bytes: core.counters.log_bytes.load(Ordering::Relaxed),
             sync_count: core.counters.sync_us.count(),
         }
+    }
+
+    /// As if the log had come to where it is at another time.
+    #[cfg(test)]
+    pub(crate) fn reached(core: &Core, at: Instant) -> Milestone {
+        Milestone { at, ..Milestone::of(core) }
     }
 
     /// What suits a log that has come here from `last`.

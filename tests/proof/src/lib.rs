@@ -5,6 +5,7 @@
 pub mod campaign;
 pub mod campaigns;
 pub mod ledger;
+pub mod libfuzzer;
 pub mod page;
 pub mod random;
 pub mod runner;

@@ -3,6 +3,8 @@
 use crate::campaign::Campaign;
 
 mod crash;
+mod damage;
+mod fuzz;
 mod history;
 mod io_faults;
 mod model;
@@ -11,7 +13,7 @@ mod schedules;
 mod tenants;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN, &history::CAMPAIGN, &schedules::CAMPAIGN, &tenants::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &crash::CAMPAIGN, &nested::CAMPAIGN, &io_faults::CAMPAIGN, &damage::CAMPAIGN, &history::CAMPAIGN, &schedules::CAMPAIGN, &tenants::CAMPAIGN, &fuzz::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
