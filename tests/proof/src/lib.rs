@@ -5,6 +5,8 @@
 pub mod campaign;
 pub mod campaigns;
 pub mod ledger;
+pub mod load;
 pub mod page;
+pub mod power_disk;
 pub mod random;
 pub mod runner;

@@ -2,10 +2,12 @@
 
 use crate::campaign::Campaign;
 
+mod kill;
 mod model;
+mod power;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &kill::CAMPAIGN, &power::CAMPAIGN];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {
