@@ -21,9 +21,9 @@ pub(crate) mod whole;
 use crate::core::Core;
 use crate::env::Background;
 use crate::error::Result;
-use crate::sync::{Arc, Mutex, PoisonError};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The background threads.

@@ -86,12 +86,6 @@ impl Milestone {
         }
     }
 
-    /// As if the log had come to where it is at another time.
-    #[cfg(test)]
-    pub(crate) fn reached(core: &Core, at: Instant) -> Milestone {
-        Milestone { at, ..Milestone::of(core) }
-    }
-
     /// What suits a log that has come here from `last`.
     fn blank_since(&self, last: &Milestone) -> Blank {
         let bytes = self.log_bytes.saturating_sub(last.log_bytes);

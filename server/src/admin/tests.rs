@@ -8,7 +8,7 @@ use crate::run::EngineCare;
 use crate::shutdown::{ShutdownTrigger, shutdown};
 use crate::store::EngineStore;
 use http_body_util::BodyExt;
-use marconi_engine::env::{Environment, ManualClock, OsDisk};
+use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::{ClientId, Config, Engine, NewMessage, QueueKey};
 use std::path::Path;
 use std::sync::Mutex;

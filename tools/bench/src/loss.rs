@@ -5,8 +5,8 @@
 use crate::results::Loss;
 use crate::stats::Random;
 use anyhow::{Context as _, bail};
+use marconi_engine::env::Environment;
 use marconi_engine::env::sim::{self, SimDisk};
-use marconi_engine::env::{Environment, SystemClock};
 use marconi_engine::{ClientId, Config, Durability, Engine, ListFilter, NewMessage, QueueKey};
 use std::collections::HashSet;
 use std::sync::Arc;

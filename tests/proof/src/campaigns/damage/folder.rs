@@ -4,7 +4,7 @@
 use super::shown::{CLIENTS, Shown};
 use anyhow::Context;
 use bytes::Bytes;
-use marconi_engine::env::{Environment, ManualClock, OsDisk};
+use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::{ClaimId, Config, Durability, Engine, MessageId, NewMessage, QueueKey};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -74,7 +74,7 @@ pub(super) fn scratch() -> anyhow::Result<TempDir> {
 
 /// The time at which every folder is looked at.
 pub(super) fn world() -> Environment {
-    Environment { disk: Arc::new(OsDisk), clock: Arc::new(ManualClock::new(LOOKED_AT_MS)) }
+    Environment { clock: Arc::new(ManualClock::new(LOOKED_AT_MS)), ..Environment::system() }
 }
 
 /// How every folder is opened. Answers wait for no sync: what is synced is decided here.
@@ -196,7 +196,7 @@ impl Maker {
 
     fn open(&self) -> anyhow::Result<Engine> {
         self.clock.advance_ms(10_000);
-        let env = Environment { disk: Arc::new(OsDisk), clock: self.clock.clone() };
+        let env = Environment { clock: self.clock.clone(), ..Environment::system() };
         Ok(Engine::open_in(config(&self.folder), env)?)
     }
 
