@@ -72,7 +72,7 @@ pub(crate) fn sequence() -> impl Strategy<Value = Sequence> {
     let survives_a_crash =
         select(vec![Durability::Os, Durability::Interval, Durability::Group, Durability::Each]);
     let weights = vec(prop_oneof![3 => Just(1), 1 => Just(0), 1 => Just(6)], KIND_COUNT);
-    let operations = weights.prop_flat_map(|weights| vec(operation(&weights), 1..60));
+    let operations = weights.prop_flat_map(|weights| vec(operation(&weights), 1..200));
     (survives_a_crash, select(vec![1, 200]), operations).prop_map(
         |(durability, upkeep_interval_ms, operations)| Sequence {
             durability,
