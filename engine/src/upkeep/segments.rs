@@ -52,13 +52,13 @@ pub(crate) fn round(core: &Core) -> Result<()> {
 /// How far the log had come when it got its last segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Milestone {
-    at: Instant,
+    pub(super) at: Instant,
     log_bytes: u64,
     sync_count: u64,
 }
 
 impl Milestone {
-    fn of(core: &Core) -> Milestone {
+    pub(super) fn of(core: &Core) -> Milestone {
         Milestone {
             at: Instant::now(),
             log_bytes: core.counters.log_bytes.load(Ordering::Relaxed),
