@@ -38,6 +38,8 @@ pub struct Segment {
     /// The LSN behind its last frame, once it is sealed; 0 before.
     sealed_end: AtomicU64,
     index: OnceLock<SegmentIndex>,
+    /// Whether every queue looks into the index.
+    is_indexed: AtomicBool,
     live_count: AtomicI64,
     live_cost: AtomicI64,
     /// Something in it could not be read.
@@ -209,6 +211,7 @@ impl Segment {
             size,
             sealed_end: AtomicU64::new(0),
             index: OnceLock::new(),
+            is_indexed: AtomicBool::new(false),
             live_count: AtomicI64::new(0),
             live_cost: AtomicI64::new(0),
             damaged: AtomicBool::new(false),
@@ -343,6 +346,17 @@ impl Segment {
     /// Gives it its index. The first one stays.
     pub(crate) fn set_index(&self, index: SegmentIndex) {
         let _ = self.index.set(index);
+    }
+
+    /// Whether every queue looks into its index. Until then nothing may take its place: a queue that comes
+    /// to it late would put it back.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.is_indexed.load(Ordering::Acquire)
+    }
+
+    /// Every queue looks into its index.
+    pub(crate) fn set_indexed(&self) {
+        self.is_indexed.store(true, Ordering::Release);
     }
 
     /// Remembers that something in it could not be read.

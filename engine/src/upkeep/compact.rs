@@ -70,7 +70,7 @@ fn eligible(core: &Core) -> Vec<Option<Arc<Segment>>> {
     };
     let is_ready = |segment: &&Arc<Segment>| {
         let is_below = segment.sealed_end().is_some() && segment.lsn_limit() <= limit;
-        is_below && segment.index().is_some() && !segment.is_damaged()
+        is_below && segment.is_indexed() && !segment.is_damaged()
     };
     core.segments().values().map(|segment| Some(segment).filter(is_ready).cloned()).collect()
 }
@@ -436,6 +436,11 @@ fn queues_of(group: &[Arc<Segment>]) -> Vec<QueueId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::domain::{ClientId, QueueKey};
+    use crate::engine::{Engine, NewMessage};
+    use crate::env::Environment;
+    use crate::upkeep::{checkpoint, recover, segments};
 
     #[test]
     fn it_rests_after_each_piece_unless_space_is_lost_faster_than_given_back() {
@@ -444,5 +449,35 @@ mod tests {
         assert_eq!(rest_after(took, has_time(MANY - 1, false)), took * 3);
         assert_eq!(rest_after(took, has_time(MANY, false)), Duration::ZERO, "many wait");
         assert_eq!(rest_after(took, has_time(1, true)), Duration::ZERO, "posts wait for room");
+    }
+
+    #[test]
+    fn a_segment_is_rewritten_only_once_every_queue_looks_into_its_index() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            segment_size_bytes: 1 << 20,
+            disk_reserve_bytes: 0,
+            ..Config::new(folder.path().join("data"))
+        };
+        let key = QueueKey::new(None, "q").expect("short");
+        let engine = Engine::open(config.clone()).expect("it opens");
+        engine.create_queue(&key, None).expect("made").wait().expect("durable");
+        let message = NewMessage { ttl_s: 1000, body: b"1" };
+        engine.post(&key, ClientId(1), &[message], None).expect("posted").wait().expect("durable");
+        engine.close().expect("it closes");
+
+        // Without the background threads: what they do at once is done here in its worst order.
+        let (core, _) = recover::open(config, Environment::system()).expect("it opens");
+        checkpoint::write(&core, false).expect("written");
+        checkpoint::write(&core, false).expect("written");
+        let segment = Arc::clone(&core.segments()[&1]);
+        let make = || segments::make_index(&*core.env.disk, &segment, core.engine_id);
+        segment.set_index(make().expect("it can be made"));
+        round(&core).expect("nothing fails");
+        assert_eq!(core.segments()[&1].header.generation, 0, "a queue still comes to it");
+
+        segments::adopt_index(&core, &segment, make().expect("it can be made")).expect("adopted");
+        round(&core).expect("nothing fails");
+        assert_eq!(core.segments()[&1].header.generation, 1);
     }
 }

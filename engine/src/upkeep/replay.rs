@@ -316,6 +316,7 @@ impl Replay {
     /// checkpoint which of them live.
     fn add_indexed(&mut self, segment: Segment, index: SegmentIndex) -> Result<Arc<Segment>> {
         segment.set_index(index);
+        segment.set_indexed();
         segment.seal(segment.lsn_limit());
         let segment = Arc::new(segment);
         let index = segment.index().expect("it was just given one");

@@ -213,6 +213,7 @@ pub(crate) fn adopt_index(core: &Core, segment: &Arc<Segment>, index: SegmentInd
             core.state.with_id(queue, |queue| queue.ranges.replace(numbers.clone(), segment, run));
         replaced.transpose()?;
     }
+    segment.set_indexed();
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::log::tail::NewFrame;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SEGMENT_SIZE: u64 = 1 << 20;
 
@@ -41,7 +41,8 @@ fn fill_segment(core: &Core) {
 
 /// A round, as if the log had got its last segment so long ago.
 fn prepare(core: &Core, since: Duration) {
-    let last = Instant::now().checked_sub(since).expect("the machine has run for so long");
+    let mut last = segments::Milestone::of(core);
+    last.at = last.at.checked_sub(since).expect("the machine has run for so long");
     *core.preparing.lock().expect("nobody else has it") = Some(last);
     segments::round(core).expect("a round");
 }
