@@ -165,7 +165,7 @@ fn spawn(program: &Path, arguments: &[String], log: &Path) -> anyhow::Result<Chi
 }
 
 /// An address nobody listens on.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes that run side by side begin at different places.
     let start = (std::process::id() % u32::from(PORTS.end - PORTS.start)) as u16;

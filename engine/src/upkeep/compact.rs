@@ -20,7 +20,7 @@
 use super::segment_writer::{FRAME_COUNT_MAX, SegmentWriter};
 use super::segments::{SPARES_MAX, spare_ticket};
 use crate::core::Core;
-use crate::domain::{Durability, Lsn, QueueId};
+use crate::domain::{Durability, Lsn, MessageId, QueueId, Seq};
 use crate::error::{Error, Result};
 use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
 use crate::files::segment_index::Entry;
@@ -28,11 +28,11 @@ use crate::log::frame::Kind;
 use crate::log::segment::{Origin, Segment};
 use crate::log::tail::{NewFrame, Refused};
 use crate::metrics::{UnderWay, add};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Instant, PoisonError, thread};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A segment is small when what lives in it would fit so many times into a whole one.
 const SMALL_SHARE: u64 = 8;
@@ -122,8 +122,8 @@ fn retire(core: &Core, segment: Arc<Segment>) -> Result<()> {
         (core.config.segment_size_bytes, core.log_folder().join(name))
     });
     let pause = || {
-        if !core.is_closing() {
-            std::thread::sleep(LET_GO_PAUSE);
+        if !core.is_closing() && !core.is_by_hand() {
+            thread::sleep(LET_GO_PAUSE);
         }
     };
     let spare = Segment::retire(segment, &*core.env.disk, reuse, pause)?;
@@ -253,7 +253,7 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
     let name = header.file_name();
     let file = SegmentWriter::create(core.env.disk.clone(), &folder, &name, core.engine_id)?;
     let has_time = has_time(gain_of_all(core).0, core.log.is_posting_stopped());
-    let mut copier = Copier { core, file, has_time, started: Instant::now() };
+    let mut copier = Copier { core, file, has_time, started: Instant::now(), checked: None };
     let copied = copier.copy(group);
     if !matches!(copied, Ok(true)) {
         copier.file.abandon();
@@ -323,6 +323,8 @@ struct Copier<'a> {
     /// Whether others may have the disk in between.
     has_time: bool,
     started: Instant,
+    /// The frame that was checked last: its segment's place in the group, its own in the segment.
+    checked: Option<(usize, u32)>,
 }
 
 /// A message to be copied.
@@ -342,11 +344,11 @@ impl Copier<'_> {
             let living = self.living(queue, group)?;
             let mut rest = living.as_slice();
             while let Some(first) = rest.first() {
-                let origin = group[first.source].origin(first.entry.position)?;
+                let origin = self.origin(group, first)?;
                 let mut count = 1;
                 while count < rest.len().min(FRAME_COUNT_MAX)
                     && rest[count].seq == first.seq + count as u64
-                    && group[rest[count].source].origin(rest[count].entry.position)? == origin
+                    && self.origin(group, &rest[count])? == origin
                 {
                     count += 1;
                 }
@@ -360,6 +362,19 @@ impl Copier<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// What the frame of a message says, which is checked whole: what is written anew gets a checksum of its own,
+    /// and damage in it would never be seen again.
+    fn origin(&mut self, group: &[Arc<Segment>], message: &Living) -> Result<Origin> {
+        let segment = &group[message.source];
+        let (frame, origin) = segment.origin(message.entry.position)?;
+        let place = (message.source, frame);
+        if self.checked != Some(place) {
+            segment.check_frame(frame)?;
+            self.checked = Some(place);
+        }
+        Ok(origin)
     }
 
     /// What of a queue lives in the group, in order.
@@ -398,7 +413,8 @@ impl Copier<'_> {
         for message in messages {
             let source = &group[message.source];
             // Checks the message's checksum.
-            source.read_body(message.entry.position, message.entry.size)?;
+            let id = MessageId { queue, seq: Seq(message.seq) };
+            source.read_body(message.entry.position, message.entry.size, id)?;
             let record = source.slice(message.entry.position, message.entry.size)?;
             self.file.payload.message_again(&record);
         }
@@ -411,12 +427,12 @@ impl Copier<'_> {
         let rate = self.core.config.compact_rate_bytes_per_s;
         let due = Duration::from_secs_f64(self.file.size() as f64 / rate as f64);
         let until = due.max(self.started.elapsed() + rest_after(took, self.has_time));
-        while !self.core.is_closing() {
+        while !self.core.is_closing() && !self.core.is_by_hand() {
             let left = until.saturating_sub(self.started.elapsed());
             if left.is_zero() {
                 return;
             }
-            std::thread::sleep(left.min(PAUSE_STEP));
+            thread::sleep(left.min(PAUSE_STEP));
         }
     }
 }

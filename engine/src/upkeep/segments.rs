@@ -4,15 +4,15 @@ use crate::core::{BREATH_MAX, Core};
 use crate::domain::{Lsn, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
-use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash, entry_of};
 use crate::log::record::Record;
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Instant, PoisonError, thread};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// While the log fills a segment all pauses of filling the next take about a quarter of that time.
 const BREATHS: u32 = 2048;
@@ -46,7 +46,27 @@ pub(crate) fn round(core: &Core) -> Result<()> {
     }
     // Full segments are indexed in any case: it frees memory, and later disk.
     seal_all(core)?;
+    remove_damaged(core)?;
     next
+}
+
+/// Removes the indexes in which damage was found: the next start makes them again, and would not find it by
+/// itself. Until then they stay open, and what is not damaged can be read.
+fn remove_damaged(core: &Core) -> Result<()> {
+    let is_damaged =
+        |segment: &&Arc<Segment>| segment.index().is_some_and(SegmentIndex::is_damaged);
+    let damaged: Vec<Arc<Segment>> = core.segments().values().filter(is_damaged).cloned().collect();
+    for segment in damaged {
+        let path = format::index_path(&segment.path);
+        match core.env.disk.remove(&path) {
+            Ok(()) => {
+                tracing::warn!(file = %path.display(), "a damaged index was removed: restart to use it anew");
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(Error::io("removing", path, cause)),
+        }
+    }
+    Ok(())
 }
 
 /// How far the log had come when it got its last segment.
@@ -150,15 +170,15 @@ fn prepare(core: &Core, blank: Blank) -> Result<PathBuf> {
 /// Leaves the disk to the commits for a moment, unless a writer waits for this very segment, and says how much
 /// to fill next.
 fn next_piece(core: &Core) -> usize {
-    if core.log.is_short_of_room() || core.is_closing() {
+    if core.log.is_short_of_room() || core.is_closing() || core.is_by_hand() {
         return LARGE_PIECE_SIZE;
     }
     let breath = Duration::from_micros(core.breath_us.load(Ordering::Relaxed));
     if breath * BREATHS < LEISURE {
-        std::thread::sleep(breath * (LARGE_PIECE_SIZE / PIECE_SIZE) as u32);
+        thread::sleep(breath * (LARGE_PIECE_SIZE / PIECE_SIZE) as u32);
         return LARGE_PIECE_SIZE;
     }
-    std::thread::sleep(breath);
+    thread::sleep(breath);
     PIECE_SIZE
 }
 
@@ -191,8 +211,8 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
         None => {
             let mut since = Instant::now();
             let builder = read_frames(segment, core.engine_id, || {
-                if since.elapsed() >= STRETCH && !core.is_closing() {
-                    std::thread::sleep(REST);
+                if since.elapsed() >= STRETCH && !core.is_closing() && !core.is_by_hand() {
+                    thread::sleep(REST);
                     since = Instant::now();
                 }
             })?;

@@ -4,7 +4,7 @@ use super::{recover, segments};
 use crate::config::Config;
 use crate::core::Core;
 use crate::domain::Durability;
-use crate::env::{Environment, ManualClock, OsDisk};
+use crate::env::{Environment, ManualClock};
 use crate::log::frame::Kind;
 use crate::log::tail::NewFrame;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn open(folder: &Path, disk_reserve_bytes: u64) -> Core {
         ..Config::new(folder.join("data"))
     };
     let clock = Arc::new(ManualClock::new(1_700_000_000_000));
-    let env = Environment { disk: Arc::new(OsDisk), clock };
+    let env = Environment { clock, ..Environment::system() };
     recover::open(config, env).expect("it opens").0
 }
 

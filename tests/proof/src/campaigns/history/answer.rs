@@ -102,9 +102,7 @@ fn understand(
             Answer::Shown(shown(&messages, None)?)
         }
         (Call::List { .. }, 204) => Answer::Shown(Vec::new()),
-        (Call::Get { .. }, 200) => {
-            Answer::Shown(shown(&[serde_json::from_slice(body)?], None)?)
-        }
+        (Call::Get { .. }, 200) => Answer::Shown(shown(&[serde_json::from_slice(body)?], None)?),
         (Call::Claim { .. }, 201) => {
             let messages: Vec<Document<'_>> = serde_json::from_slice(body)?;
             ensure!(!messages.is_empty(), "a claim of nothing is 204");

@@ -106,7 +106,12 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// When the server is not to be found.
-    pub(crate) fn call(&mut self, queue: usize, call: Call, ask: Option<&str>) -> anyhow::Result<&Answer> {
+    pub(crate) fn call(
+        &mut self,
+        queue: usize,
+        call: Call,
+        ask: Option<&str>,
+    ) -> anyhow::Result<&Answer> {
         self.ask(vec![(queue, call)], ask)?;
         Ok(&self.log.last().expect("it was just written down").answer)
     }

@@ -66,10 +66,8 @@ fn trial(seed: u64) -> anyhow::Result<u64> {
         .collect();
     let answered = AtomicU64::new(0);
     thread::scope(|scope| {
-        let threads: Vec<_> = clients
-            .iter_mut()
-            .map(|client| scope.spawn(|| client.work(&answered)))
-            .collect();
+        let threads: Vec<_> =
+            clients.iter_mut().map(|client| scope.spawn(|| client.work(&answered))).collect();
         let faults = inflict(&plan, &mut service, &answered, || {
             threads.iter().all(thread::ScopedJoinHandle::is_finished)
         });

@@ -40,20 +40,50 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Bodies `first` to `first + count - 1`, in this order.
-    Post { first: Key, count: u64, ttl_s: u32 },
+    Post {
+        first: Key,
+        count: u64,
+        ttl_s: u32,
+    },
     /// A page; `echo` shows the client's own, too.
-    List { after: Option<Position>, limit: usize, echo: bool, with_claimed: bool },
-    Get { message: Position },
-    Delete { message: Position, claim: Option<u64> },
-    DeleteMany { messages: Vec<Position> },
-    Claim { ttl_s: u32, grace_s: u32, limit: usize },
-    ClaimGet { claim: u64 },
-    Renew { claim: u64, ttl_s: u32, grace_s: u32 },
-    Release { claim: u64 },
+    List {
+        after: Option<Position>,
+        limit: usize,
+        echo: bool,
+        with_claimed: bool,
+    },
+    Get {
+        message: Position,
+    },
+    Delete {
+        message: Position,
+        claim: Option<u64>,
+    },
+    DeleteMany {
+        messages: Vec<Position>,
+    },
+    Claim {
+        ttl_s: u32,
+        grace_s: u32,
+        limit: usize,
+    },
+    ClaimGet {
+        claim: u64,
+    },
+    Renew {
+        claim: u64,
+        ttl_s: u32,
+        grace_s: u32,
+    },
+    Release {
+        claim: u64,
+    },
     Stats,
     Create,
     Remove,
-    SetMetadata { value: u64 },
+    SetMetadata {
+        value: u64,
+    },
     GetMetadata,
 }
 
@@ -81,8 +111,15 @@ pub(crate) enum Answer {
     /// A page, or one message.
     Shown(Vec<Shown>),
     /// What a new claim, or one that was looked at, holds.
-    Claimed { claim: u64, messages: Vec<Shown> },
-    Counts { free: u64, claimed: u64, ends: Option<(Position, Position)> },
+    Claimed {
+        claim: u64,
+        messages: Vec<Shown>,
+    },
+    Counts {
+        free: u64,
+        claimed: u64,
+        ends: Option<(Position, Position)>,
+    },
     /// Metadata; `None` where nobody set any.
     Value(Option<u64>),
     /// Something that no server in order says.

@@ -40,10 +40,14 @@ pub(crate) struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Killed and started again, with the clock so many milliseconds further, or back.
-    Kill { clock_ms: i64 },
+    Kill {
+        clock_ms: i64,
+    },
     Restart,
     Pause(Duration),
-    ClockOn { by_ms: u64 },
+    ClockOn {
+        by_ms: u64,
+    },
     Checkpoint,
     Compact,
 }
@@ -146,7 +150,9 @@ impl Plan {
                 add(4, random, &|random| Fault::Kill { clock_ms: clock_over_a_restart(random) });
             }
             add(24, random, &|random| Fault::ClockOn {
-                by_ms: *random.pick(&[1, 900, 5_000, 59_999, 60_000, 60_001, 200_000]).expect("some"),
+                by_ms: *random
+                    .pick(&[1, 900, 5_000, 59_999, 60_000, 60_001, 200_000])
+                    .expect("some"),
             });
             add(2, random, &|_| Fault::Checkpoint);
             add(2, random, &|_| Fault::Compact);

@@ -126,11 +126,8 @@ impl Service {
     pub(crate) fn start(plan: &Plan) -> anyhow::Result<Service> {
         // The kill of a process takes nothing that a file system in memory would have kept otherwise.
         let in_memory = std::path::Path::new("/dev/shm");
-        let folder = if in_memory.is_dir() {
-            tempfile::tempdir_in(in_memory)
-        } else {
-            tempfile::tempdir()
-        };
+        let folder =
+            if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() };
         let folder = folder.context("make a folder")?;
         let life = if plan.is_program {
             let page = PAGE_SIZE_MAX;

@@ -220,12 +220,15 @@ impl<'a> Facts<'a> {
             _ => return,
         };
         let made = match (&operation.call, &operation.answer) {
-            (Call::Claim { .. }, Answer::Claimed { claim, .. }) => self.by_claim.get(claim).copied(),
+            (Call::Claim { .. }, Answer::Claimed { claim, .. }) => {
+                self.by_claim.get(claim).copied()
+            }
             _ => None,
         };
         for one in shown {
             let Some(index) = self.by_key.get(&one.key).copied() else {
-                let what = format!("message {} shows {}, which nobody posted", one.position, one.key);
+                let what =
+                    format!("message {} shows {}, which nobody posted", one.position, one.key);
                 findings.add(Kind::Invented, what, &[number]);
                 continue;
             };
@@ -365,7 +368,8 @@ impl<'a> Facts<'a> {
     fn note_void_posts(&mut self) {
         let mut last_whole: HashMap<usize, Vec<Number>> = HashMap::new();
         for (number, operation) in self.history.operations.iter().enumerate() {
-            if let Call::List { after: None, limit, echo: true, with_claimed: true } = operation.call
+            if let Call::List { after: None, limit, echo: true, with_claimed: true } =
+                operation.call
                 && let Answer::Shown(messages) = &operation.answer
                 && messages.len() < limit
             {
@@ -439,7 +443,9 @@ impl<'a> Facts<'a> {
     /// Whether a message is certainly there when `number` takes effect.
     pub(super) fn is_there(&self, index: usize, number: Number) -> bool {
         let (message, at) = (&self.messages[index], self.operation(number));
-        message.there <= at.begun && message.may_go > at.ended && !self.may_have_expired(index, number)
+        message.there <= at.begun
+            && message.may_go > at.ended
+            && !self.may_have_expired(index, number)
     }
 
     /// Whether a message may be there when `number` takes effect.
@@ -507,9 +513,10 @@ impl<'a> Facts<'a> {
             return true;
         }
         let now_ms = self.history.clock.range(at.begun, at.ended).0;
-        claim.starts.iter().all(|start| {
-            start.by == number || start.begun > at.ended || start.ends_ms.1 <= now_ms
-        })
+        claim
+            .starts
+            .iter()
+            .all(|start| start.by == number || start.begun > at.ended || start.ends_ms.1 <= now_ms)
     }
 
     fn may_have_run_out(&self, claim: &Claim, number: Number) -> bool {

@@ -86,9 +86,9 @@ pub(super) fn in_order(
     let rises = shown.iter().zip(shown.iter().skip(1)).all(|(one, next)| {
         one.position.queue == next.position.queue && one.position < next.position
     });
-    let begins = after.zip(shown.first()).is_none_or(|(after, first)| {
-        first.position.queue == after.queue && first.position > after
-    });
+    let begins = after
+        .zip(shown.first())
+        .is_none_or(|(after, first)| first.position.queue == after.queue && first.position > after);
     if !rises || !begins || shown.len() > limit {
         let what = "messages out of order, or other ones than asked for".to_owned();
         findings.add(Kind::OutOfOrder, what, &[number]);
@@ -157,9 +157,8 @@ pub(super) fn deleted(facts: &Facts<'_>, findings: &mut Findings<'_>, number: Nu
     let holder = facts.holder(index, number);
     let claim = named.and_then(|named| facts.claim(named));
     let may_hold = named.is_some_and(|_| {
-        claim.is_some_and(|claim| {
-            claim.messages.contains(&index) && !facts.has_ended(claim, number)
-        })
+        claim
+            .is_some_and(|claim| claim.messages.contains(&index) && !facts.has_ended(claim, number))
     });
     match (&operation.answer, named) {
         (Answer::Done, None) => {
@@ -185,7 +184,8 @@ pub(super) fn deleted(facts: &Facts<'_>, findings: &mut Findings<'_>, number: Nu
                 let what = format!("a delete under a living claim was refused: {status}");
                 findings.add(Kind::ClaimEndedEarly, what, &[post, holder.made, number]);
             } else if *status == 403 && !facts.may_be_claimed(index, number) {
-                let what = "a delete was refused for a claim, but none holds the message".to_owned();
+                let what =
+                    "a delete was refused for a claim, but none holds the message".to_owned();
                 findings.add(Kind::ClaimOutlived, what, &[post, number]);
             } else if named.is_none() && *status != 403 {
                 let what = format!("a delete without a claim was refused: {status}");

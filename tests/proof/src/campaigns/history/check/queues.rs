@@ -136,9 +136,11 @@ pub(super) fn metadata(
     };
     // Whether something else was certainly set after `from`, and before this read.
     let is_replaced = |from: u64| {
-        queue.metadata.iter().map(|set| facts.operation(*set)).find(|set| {
-            set.has_happened() && set.begun > from && set.ended <= at.begun
-        })
+        queue
+            .metadata
+            .iter()
+            .map(|set| facts.operation(*set))
+            .find(|set| set.has_happened() && set.begun > from && set.ended <= at.begun)
     };
     let explained = match found {
         // So it is at first, and again after each making of the queue.
@@ -150,13 +152,10 @@ pub(super) fn metadata(
         Some(value) => queue.metadata.iter().any(|set| {
             let is_it = value_of(*set) == Some(*value);
             let set = facts.operation(*set);
-            let is_removed = queue.removals.iter().map(|removal| facts.operation(*removal)).any(
-                |removal| {
-                    removal.has_happened()
-                        && removal.begun > set.ended
-                        && removal.ended <= at.begun
-                },
-            );
+            let is_removed =
+                queue.removals.iter().map(|removal| facts.operation(*removal)).any(|removal| {
+                    removal.has_happened() && removal.begun > set.ended && removal.ended <= at.begun
+                });
             is_it && set.begun <= at.ended && is_replaced(set.ended).is_none() && !is_removed
         }),
     };

@@ -44,8 +44,7 @@ impl Story {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        let mut kinds: Vec<Kind> =
-            check(&self.0).iter().map(|violation| violation.kind).collect();
+        let mut kinds: Vec<Kind> = check(&self.0).iter().map(|violation| violation.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
         kinds
@@ -114,7 +113,10 @@ fn a_message_that_is_not_listed_is_lost_unless_it_may_have_gone() {
     two().tell(4, NEVER, delete(2, None), Answer::None).tell(6, 7, list(), page(&[1])).is_right();
     two().tell(4, 7, delete(2, None), Answer::Done).tell(5, 6, list(), page(&[1])).is_right();
     // One that was never sent to its end, or refused, is none.
-    two().tell(4, 5, delete(2, None), Answer::NotSent).tell(6, 7, list(), page(&[1])).is(Kind::Lost);
+    two()
+        .tell(4, 5, delete(2, None), Answer::NotSent)
+        .tell(6, 7, list(), page(&[1]))
+        .is(Kind::Lost);
     // A post that is not answered yet need not show, nor one that never was.
     Story::new().tell(2, 6, post(1, 1), posted(1, 1)).tell(4, 5, list(), page(&[])).is_right();
     Story::new().tell(2, 3, post(1, 1), Answer::None).tell(4, 5, list(), page(&[])).is_right();
@@ -172,7 +174,10 @@ fn a_message_is_under_one_living_claim() {
     // It may have ended: released, run out, or the answer to its release got lost.
     let release = || Call::Release { claim: 50 };
     first().tell(6, 7, release(), Answer::Done).tell(8, 9, claim(1), claimed(60, &[1])).is_right();
-    first().tell(6, NEVER, release(), Answer::None).tell(8, 9, claim(1), claimed(60, &[1])).is_right();
+    first()
+        .tell(6, NEVER, release(), Answer::None)
+        .tell(8, 9, claim(1), claimed(60, &[1]))
+        .is_right();
     first().clock(6, 60_000).tell(8, 9, claim(1), claimed(60, &[1])).is_right();
     first().clock(6, 59_999).tell(8, 9, claim(1), claimed(60, &[1])).is(Kind::ClaimedTwice);
     // A renewal gives it more time.
