@@ -255,6 +255,12 @@ pub struct Player {
 }
 
 impl Player {
+    /// The places of all syncs, of files and of folders, among the recorded changes.
+    pub fn syncs(&self) -> Vec<usize> {
+        let is_sync = |op: &Op| matches!(op, Op::Sync { .. } | Op::SyncFolder(_));
+        self.ops.iter().enumerate().filter(|(_, op)| is_sync(op)).map(|(at, _)| at).collect()
+    }
+
     /// Has these changes, counted from 0, never have happened: of use for syncs alone, which nobody can tell
     /// from those that were made.
     pub fn leave_out(&mut self, positions: &BTreeSet<usize>) {
