@@ -28,7 +28,7 @@ use std::sync::OnceLock;
 pub(super) const CAMPAIGN: Campaign = Campaign {
     name: "damage",
     promise: "what is read is what was written, or an error that names the damaged file",
-    fault: "a bit, byte or block of any file rots, is cut off, or lands elsewhere",
+    fault: "a bit, byte or block of any file rots, is cut off, or lands elsewhere; but for a whole message of another segment exactly over one of its size",
     unit: "damaged images",
     in_tests: 5_000,
     in_ledger: 300_000,
