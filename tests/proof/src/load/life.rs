@@ -56,9 +56,7 @@ impl Life {
         for deed in deeds {
             let (Some(ended), seen) = (deed.ended, shown(&deed.what)) else { continue };
             let is_spared = match &deed.what {
-                What::List { .. } => {
-                    history.fault.spares_what_is_shown(history.levels[deed.queue])
-                }
+                What::List { .. } => history.fault.spares_what_is_shown(history.levels[deed.queue]),
                 _ => history.fault.spares(deed.level),
             };
             for message in seen {

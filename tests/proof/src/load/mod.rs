@@ -67,12 +67,26 @@ pub(crate) struct Deed {
 #[derive(Debug, Clone)]
 pub(crate) enum What {
     /// Ids as the answer had them; none without one.
-    Post { post: u32, count: u32, ids: Vec<String> },
+    Post {
+        post: u32,
+        count: u32,
+        ids: Vec<String>,
+    },
     /// The claim's id and messages; none without an answer.
-    Claim { limit: u32, id: Option<String>, messages: Vec<Seen> },
-    Release { claim: String },
-    Delete { keys: Vec<Key> },
-    List { messages: Vec<Seen> },
+    Claim {
+        limit: u32,
+        id: Option<String>,
+        messages: Vec<Seen>,
+    },
+    Release {
+        claim: String,
+    },
+    Delete {
+        keys: Vec<Key>,
+    },
+    List {
+        messages: Vec<Seen>,
+    },
 }
 
 /// A queue of the trial.
@@ -160,11 +174,6 @@ impl Load {
         &self.plan
     }
 
-    /// How many messages live, as far as the last check saw.
-    pub fn living(&self) -> usize {
-        self.history.living()
-    }
-
     /// Looks at everything the started server has and holds it against the record. `false` when the server was
     /// killed before everything was seen.
     ///
@@ -179,6 +188,14 @@ impl Load {
         let deeds = std::mem::take(&mut self.unchecked);
         self.history.settle(&deeds, now, &observed)?;
         Ok(true)
+    }
+
+    /// Has the server give all that is free to claims, which ends the trial: no client knows of them.
+    ///
+    /// # Errors
+    /// When it gives something else, or in another order.
+    pub fn claim_all(&self, server: &Server) -> anyhow::Result<()> {
+        observe::claim_all(server.address, &self.plan)
     }
 
     /// Has the clients work until the server is dead. `look` is called again and again; it says `true` once it knows
@@ -205,16 +222,16 @@ impl Load {
             .collect();
         let operator_random = Random::new(self.random.word());
         let deeds = thread::scope(|scope| -> anyhow::Result<Vec<Deed>> {
-            let workers: Vec<_> = clients
-                .drain(..)
-                .map(|client| scope.spawn(move || client.work(address)))
-                .collect();
+            let workers: Vec<_> =
+                clients.drain(..).map(|client| scope.spawn(move || client.work(address))).collect();
             let operator = scope.spawn(|| operate(admin, shared, operator_random));
             let mut all_left = None;
             let mut stuck = None;
             loop {
-                let progress =
-                    Progress { answered: answered.load(Ordering::SeqCst), elapsed: began.elapsed() };
+                let progress = Progress {
+                    answered: answered.load(Ordering::SeqCst),
+                    elapsed: began.elapsed(),
+                };
                 if look(server, progress) {
                     break;
                 }
@@ -245,7 +262,12 @@ impl Load {
             if let Some(cause) = broken.or(operated.err()) {
                 return Err(cause.context(format!("the server's log ends with\n{}", server.log())));
             }
-            ensure!(stuck.is_none(), "{}; its log ends with\n{}", stuck.unwrap_or_default(), server.log());
+            ensure!(
+                stuck.is_none(),
+                "{}; its log ends with\n{}",
+                stuck.unwrap_or_default(),
+                server.log()
+            );
             Ok(deeds)
         })?;
         self.history.count_posts(&deeds);

@@ -51,9 +51,8 @@ pub(super) fn observe(
         }
         ensure!(matches!(made.status, 201 | 204), "PUT {path} is answered {}", made.status);
         let mut list = |include_claimed: bool| -> anyhow::Result<Option<Vec<Seen>>> {
-            let target = format!(
-                "{path}/messages?echo=true&limit=100000&include_claimed={include_claimed}"
-            );
+            let target =
+                format!("{path}/messages?echo=true&limit=100000&include_claimed={include_claimed}");
             let Some(answer) = connection.ask("GET", &target, &[ME], "")? else { return Ok(None) };
             match answer.status {
                 204 => Ok(Some(Vec::new())),
@@ -85,6 +84,43 @@ pub(super) fn observe(
         observed.claims.insert(claim.clone(), held);
     }
     Ok(Some(observed))
+}
+
+/// Claims all that is free, and nothing else is what was listed as free, oldest first.
+pub(super) fn claim_all(server: SocketAddr, plan: &Plan) -> anyhow::Result<()> {
+    let mut connection = Connection::open(server).context("the server hung up")?;
+    for queue in &plan.queues {
+        let path = format!("/v1/queues/{}", queue.name);
+        let mut ask = |method: &str, target: &str, body: &str| {
+            connection.ask(method, target, &[ME], body)?.context("the server hung up")
+        };
+        let target = format!("{path}/messages?echo=true&limit=100000");
+        let listed = ask("GET", &target, "")?;
+        let listed = if listed.status == 204 { Vec::new() } else { page(&listed.body)? };
+        let mut given = Vec::new();
+        loop {
+            let target = format!("{path}/claims?limit=20");
+            let answer = ask("POST", &target, r#"{"ttl":43000,"grace":60}"#)?;
+            if answer.status == 204 {
+                break;
+            }
+            let Answer { status, body, .. } = &answer;
+            ensure!(*status == 201, "a claim is answered {status}: {body}");
+            given.extend(messages(body)?);
+        }
+        let keys = |seen: &[Seen]| -> Vec<Key> { seen.iter().map(|seen| seen.key).collect() };
+        let (listed, given) = (keys(&listed), keys(&given));
+        let place = listed.iter().zip(&given).take_while(|(listed, given)| listed == given).count();
+        ensure!(
+            listed == given,
+            "{} of {} free messages are given to claims; at place {place} {:?} is free, {:?} is given",
+            given.len(),
+            listed.len(),
+            listed.get(place),
+            given.get(place),
+        );
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -122,7 +158,8 @@ impl Message<'_> {
 
 /// The messages of an answer to a claim: a bare array.
 pub(super) fn messages(document: &str) -> anyhow::Result<Vec<Seen>> {
-    let messages: Vec<Message<'_>> = serde_json::from_str(document).context("an array of messages")?;
+    let messages: Vec<Message<'_>> =
+        serde_json::from_str(document).context("an array of messages")?;
     messages.iter().map(Message::seen).collect()
 }
 

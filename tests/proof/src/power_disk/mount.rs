@@ -284,8 +284,11 @@ impl Filesystem for Served {
                 let dots = [(".".into(), folder(ino.0)), ("..".into(), folder(ROOT))];
                 let names = dots.into_iter().chain(names);
                 for (next, (name, look)) in (1..).zip(names).skip(offset as usize) {
-                    let kind =
-                        if look.size.is_some() { FileType::RegularFile } else { FileType::Directory };
+                    let kind = if look.size.is_some() {
+                        FileType::RegularFile
+                    } else {
+                        FileType::Directory
+                    };
                     if reply.add(INodeNo(look.number), next, kind, name) {
                         break;
                     }
@@ -317,9 +320,8 @@ impl Filesystem for Served {
         let mut disk = self.disk();
         let size = disk.look(ino.0).map(|look| look.size.unwrap_or(0));
         let end = offset + length;
-        let outcome = size.and_then(|size| {
-            if end > size { disk.resize(ino.0, end) } else { Ok(()) }
-        });
+        let outcome =
+            size.and_then(|size| if end > size { disk.resize(ino.0, end) } else { Ok(()) });
         empty(outcome, reply);
     }
 }
