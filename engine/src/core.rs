@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::domain::{Durability, QueueKey};
-use crate::env::Environment;
+use crate::env::{Background, Environment};
 use crate::error::{Error, Result};
 use crate::files::checkpoint::CheckpointHeader;
 use crate::files::format::{CHECKPOINT_FOLDER, LOG_FOLDER};
@@ -11,12 +11,13 @@ use crate::log::commit::Log;
 use crate::log::segment::Segment;
 use crate::metrics::Counters;
 use crate::state::State;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::upkeep::segments::Milestone;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Between two pieces of a segment being filled the disk has so long for other work, at most.
 pub(crate) const BREATH_MAX: Duration = Duration::from_millis(1);
@@ -45,7 +46,7 @@ pub(crate) struct Core {
     /// Checkpoints, by number, that are damaged or could not be finished, and may lie there still.
     pub(crate) stray_checkpoints: Mutex<Vec<u64>>,
     /// Held while the next segment is made ready. When the log got the last one.
-    pub(crate) preparing: Mutex<Option<Instant>>,
+    pub(crate) preparing: Mutex<Option<Milestone>>,
     /// Checkpoints and compactions take turns: a checkpoint knows either all or nothing of one.
     pub(crate) turn: Mutex<()>,
     /// Held while segments are indexed: two that index the same one would take the unfinished file
@@ -115,6 +116,11 @@ impl Core {
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.env.clock.now_ms()
+    }
+
+    /// Whether the caller does the work of the background: nobody is waited for, and nobody to make way for.
+    pub(crate) fn is_by_hand(&self) -> bool {
+        self.env.background == Background::Caller
     }
 
     pub(crate) fn is_closing(&self) -> bool {

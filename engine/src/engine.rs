@@ -20,12 +20,12 @@ pub use crate::log::watermark::{Attendance, Rest};
 use crate::metrics::{CompactionMetrics, EngineMetrics, SegmentMetrics, UnderWay, add};
 use crate::receipt::Receipt;
 use crate::state::queue::{Located, Place, Queue};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Mutex, PoisonError, thread, thread_local};
 pub use crate::upkeep::recover::RecoveryReport;
 use crate::upkeep::{self, Upkeep, recover};
 use std::cell::RefCell;
 use std::future::Future;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most messages, or numbers, in one frame.
 const COUNT_MAX: usize = u16::MAX as usize;
@@ -158,14 +158,20 @@ impl Engine {
         self.check_open()?;
         let _running = UnderWay::new(&self.core.counters.compacting);
         let work = || {
-            // The caller's thread may have better things to do, later.
-            crate::env::give_way();
             upkeep::segments::seal_all(&self.core)?;
             upkeep::checkpoint::write(&self.core, false)?;
             upkeep::checkpoint::write(&self.core, false)?;
             upkeep::compact::round(&self.core)
         };
-        std::thread::scope(|scope| match scope.spawn(work).join() {
+        if self.core.is_by_hand() {
+            return work();
+        }
+        // Not the caller's thread, which may have better things to do later.
+        let in_background = || {
+            crate::env::give_way();
+            work()
+        };
+        thread::scope(|scope| match scope.spawn(in_background).join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
         })
@@ -204,6 +210,14 @@ impl Engine {
     #[doc(hidden)]
     pub fn prepare(&self) -> Result<()> {
         upkeep::segments::round(&self.core)
+    }
+
+    /// One round of what `marconi-upkeep` does: expiry, a checkpoint where one is due, compaction, a look at the
+    /// room on the disk. For tests that leave no timing to the background.
+    #[doc(hidden)]
+    pub fn care(&self) -> Result<()> {
+        let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        upkeep.as_ref().map_or(Err(Error::Closed), |upkeep| upkeep.round(&self.core))
     }
 
     /// Waits until all that was appended before this call is on stable storage.
@@ -296,6 +310,9 @@ impl Engine {
     }
 
     fn wait_for_room(&self) -> Result<()> {
+        if self.core.is_by_hand() {
+            upkeep::segments::round(&self.core)?;
+        }
         self.core.wake_upkeep();
         self.core.log.wait_for_room()
     }
@@ -480,7 +497,7 @@ type Written<'a> = Option<(&'a Queue, Lsn)>;
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             // What panicked may have held a lock that closing needs; recovery takes it from here.
             return;
         }

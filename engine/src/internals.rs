@@ -12,6 +12,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(shuttle)]
+pub mod journal;
+
 /// As recovery reads a frame.
 pub fn decode_frame(bytes: &[u8], lsn: Option<Lsn>) -> Result<(Head, &[u8]), Invalid> {
     frame::decode(bytes, lsn)

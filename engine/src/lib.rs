@@ -57,6 +57,7 @@ mod metrics;
 mod progress;
 mod receipt;
 mod state;
+mod sync;
 mod upkeep;
 
 #[doc(hidden)]

@@ -4,11 +4,11 @@
 use crate::domain::{Durability, Lsn};
 use crate::error::Result;
 use crate::log::watermark::{Mark, Watermarks};
+use crate::sync::Arc;
+use crate::sync::thread::{self, Thread};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 
 /// An answer that may be told once the log is as durable as it has to be.
 ///
@@ -83,7 +83,7 @@ impl<T> Receipt<T> {
                 self.0.unpark();
             }
         }
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut receipt = pin!(self);
         loop {
             match receipt.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -92,7 +92,7 @@ impl<T> Receipt<T> {
                     if let Some(gate) = &receipt.gate {
                         gate.watermarks.before_sleep();
                     }
-                    std::thread::park();
+                    thread::park();
                 }
             }
         }

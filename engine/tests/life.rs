@@ -1,11 +1,17 @@
 //! The engine's life over real files: what is there after a restart, after a crash, after compaction.
 
-use marconi_engine::env::{Environment, ManualClock, OsDisk};
+use marconi_engine::env::{Disk, Environment, File, ManualClock, Mapping, OsDisk};
 use marconi_engine::{
-    Claim, ClientId, Config, Durability, Engine, Error, ListFilter, Message, NewMessage, QueueKey,
+    Claim, ClientId, Config, Durability, Engine, Error, ListFilter, Message, MessageId, NewMessage,
+    QueueKey, Receipt, Rest,
 };
+use std::fmt::Debug;
+use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 
 const POSTER: ClientId = ClientId(7);
 
@@ -36,7 +42,10 @@ impl World {
 
     fn try_open(&self, config: Config) -> Result<Engine, Error> {
         let disk = Arc::new(OsDisk);
-        Engine::open_in(config, Environment { disk, clock: self.clock.clone() })
+        Engine::open_in(
+            config,
+            Environment { disk, clock: self.clock.clone(), ..Environment::system() },
+        )
     }
 }
 
@@ -267,8 +276,7 @@ fn an_answer_that_wrote_nothing_does_not_wait_for_somebody_elses_sync() {
             ask(&engine);
             let _ = done.send(());
         });
-        told.recv_timeout(std::time::Duration::from_secs(20))
-            .unwrap_or_else(|_| panic!("in vain: {what}"));
+        told.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("in vain: {what}"));
     };
     let os = Some(Durability::Os);
     let make = |engine: &Engine| {
@@ -335,9 +343,9 @@ fn a_busy_thread_does_not_keep_what_it_appended() {
     let receipt = engine.post(&queue(), POSTER, &[message], group).expect("posts");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| receipt.wait().expect("is durable"));
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while !waiter.is_finished() {
-            if std::time::Instant::now() > deadline {
+            if Instant::now() > deadline {
                 engine.sync().expect("lets the other thread go");
                 panic!("it waits for a thread that never sleeps");
             }
@@ -357,16 +365,156 @@ fn what_waits_for_company_waits_for_a_moment() {
         let posted = engine.post(&queue(), POSTER, &message, Some(Durability::Group));
         Box::pin(posted.expect("posts"))
     };
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut context = Context::from_waker(Waker::noop());
+    let deadline = Instant::now() + Duration::from_secs(20);
     // Groups of all sizes: the next one waits for as many as the last one answered, who may not come.
     for count in [3, 1, 4, 4, 2, 9, 1, 1, 8] {
         let mut receipts: Vec<_> = (0..count).map(|_| post()).collect();
         while !receipts.is_empty() {
-            assert!(std::time::Instant::now() < deadline, "{} wait for ever", receipts.len());
+            assert!(Instant::now() < deadline, "{} wait for ever", receipts.len());
             // It never sleeps, whatever it is told: nobody else does the work.
             engine.before_rest();
             receipts.retain_mut(|receipt| receipt.as_mut().poll(&mut context).is_pending());
         }
     }
+}
+
+/// A disk on which every sync takes as long as on a quick one of its own, and makes nothing durable.
+#[derive(Debug)]
+struct EvenDisk(OsDisk);
+
+#[derive(Debug)]
+struct EvenFile(Arc<dyn File>);
+
+const EVEN_SYNC: Duration = Duration::from_micros(300);
+
+impl Disk for EvenDisk {
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        self.0.create_folder(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        self.0.list(folder)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(EvenFile(self.0.create(path)?)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(EvenFile(self.0.open(path)?)))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.0.open_to_read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.0.sync_folder(folder)
+    }
+
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        self.0.free_bytes(folder)
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn Debug + Send + Sync>> {
+        self.0.lock(path, holder)
+    }
+
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        self.0.lock_holder(path)
+    }
+}
+
+impl File for EvenFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < EVEN_SYNC {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.0.set_size(size)
+    }
+
+    fn map(&self) -> io::Result<Mapping> {
+        self.0.map()
+    }
+}
+
+/// Writers who come back after each sync get one together, and who wants none does not wait with them. A wait
+/// lasts for a moment, which a machine that is busy elsewhere may let pass: then it is tried again.
+#[test]
+fn a_sync_waits_for_those_who_come_back_each_time() {
+    let world = World::new();
+    let config = Config { upkeep_interval_ms: 60_000, ..world.config() };
+    let disk = Arc::new(EvenDisk(OsDisk));
+    let env = Environment { disk, clock: world.clock.clone(), ..Environment::system() };
+    let engine = Engine::open_in(config, env).expect("it opens");
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("made");
+    engine.create_queue(&other(), Some(Durability::Os)).expect("makes").wait().expect("made");
+    let _attendance = engine.attend();
+    let mut context = Context::from_waker(Waker::noop());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let (mut together, mut apart) = (0, 0);
+    while together < 20 || apart < 5 {
+        assert!(Instant::now() < deadline, "{together} times together, {apart} apart");
+        // Three are answered, and then there is nothing to do.
+        let mut receipts: Vec<_> = (0..3).map(|_| post_one(&engine, &queue())).collect();
+        while !receipts.is_empty() {
+            engine.before_rest();
+            receipts.retain_mut(|receipt| receipt.as_mut().poll(&mut context).is_pending());
+        }
+        engine.before_rest();
+        // They come back one by one.
+        receipts.push(post_one(&engine, &queue()));
+        if engine.before_rest() != Rest::Look {
+            continue;
+        }
+        if together > 3 * apart {
+            let mut receipt = post_one(&engine, &other());
+            assert_eq!(engine.before_rest(), Rest::Sleep, "somebody waits for no sync");
+            apart += u32::from(receipt.as_mut().poll(&mut context).is_ready());
+            continue;
+        }
+        receipts.push(post_one(&engine, &queue()));
+        if engine.before_rest() != Rest::Look {
+            continue;
+        }
+        receipts.push(post_one(&engine, &queue()));
+        engine.before_rest();
+        receipts.retain_mut(|receipt| receipt.as_mut().poll(&mut context).is_pending());
+        together += u32::from(receipts.is_empty());
+    }
+}
+
+fn other() -> QueueKey {
+    QueueKey::new(Some("p"), "telemetry").expect("short")
+}
+
+fn post_one(engine: &Engine, queue: &QueueKey) -> Pin<Box<Receipt<Vec<MessageId>>>> {
+    let message = NewMessage { ttl_s: 60, body: b"1" };
+    Box::pin(engine.post(queue, POSTER, &[message], None).expect("posts"))
 }

@@ -135,17 +135,18 @@ impl Workers {
         let mut workers = Workers(Vec::with_capacity(count));
         for _ in 0..count.max(1) {
             let counts = Arc::new(Counts::default());
-            let lookout = Arc::new(Lookout(Mutex::new((BusyPoll::new(busy_poll), None))));
+            let lookout = (!busy_poll.is_zero())
+                .then(|| Arc::new(Lookout(Mutex::new((BusyPoll::new(busy_poll), None)))));
             let mut builder = Builder::new_current_thread();
             let (idle, ran) = (Arc::clone(duty), Arc::clone(&counts));
-            if busy_poll.is_zero() {
-                builder.on_thread_park(move || idle.before_sleep());
-            } else {
-                let (before, after) = (Arc::clone(&lookout), Arc::clone(&lookout));
+            if let Some(lookout) = &lookout {
+                let (before, after) = (Arc::clone(lookout), Arc::clone(lookout));
                 builder.on_thread_park(move || {
                     before.before_rest(ran.ran.load(Ordering::Relaxed), &*idle);
                 });
                 builder.on_thread_unpark(move || after.after_sleep());
+            } else {
+                builder.on_thread_park(move || idle.before_sleep());
             }
             let runtime = builder.enable_all().build()?;
             let handle = runtime.handle().clone();
@@ -154,7 +155,9 @@ impl Workers {
             let thread =
                 std::thread::Builder::new().name("marconi-serve".into()).spawn(move || {
                     runtime.block_on(async {
-                        tokio::spawn(lookout.stand());
+                        if let Some(lookout) = lookout {
+                            tokio::spawn(lookout.stand());
+                        }
                         tokio::select! {
                             never = duty.attend() => match never {},
                             _ = stopping => {}
@@ -192,7 +195,10 @@ mod tests {
     use std::thread::ThreadId;
 
     #[derive(Default)]
-    struct Count(AtomicUsize);
+    struct Count {
+        slept: AtomicUsize,
+        rested: AtomicUsize,
+    }
 
     impl Duty for Count {
         fn attend(&self) -> impl Future<Output = Infallible> {
@@ -200,11 +206,11 @@ mod tests {
         }
 
         fn before_sleep(&self) {
-            self.0.fetch_add(1, Ordering::SeqCst);
+            self.slept.fetch_add(1, Ordering::SeqCst);
         }
 
         fn before_rest(&self) -> bool {
-            self.before_sleep();
+            self.rested.fetch_add(1, Ordering::SeqCst);
             false
         }
     }
@@ -240,7 +246,8 @@ mod tests {
         });
         assert_eq!(told.recv().expect("it ran"), seen[1]);
         drop(workers);
-        assert!(duty.0.load(Ordering::SeqCst) >= 2, "each worker slept");
+        assert!(duty.slept.load(Ordering::SeqCst) >= 2, "each worker slept");
+        assert_eq!(duty.rested.load(Ordering::SeqCst), 0, "none that never looks was asked to");
     }
 
     /// Wants to look again until it has looked a hundred times.

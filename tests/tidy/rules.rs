@@ -56,7 +56,7 @@ const BANNED: [Banned; 7] = [
         call: "fs::",
         allowed: &[
             "engine/src/env/os.rs",
-            "engine/src/env/sim.rs",
+            "engine/src/env/sim/",
             "server/src/config/sources.rs",
             "server/src/http/tls.rs",
             "server/src/metrics/process.rs",

@@ -116,6 +116,10 @@ impl File for GentleFile {
         self.file.set_size(size)
     }
 
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        self.file.reserve(size)
+    }
+
     fn map(&self) -> io::Result<Mapping> {
         self.file.map()
     }

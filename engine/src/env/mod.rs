@@ -25,17 +25,35 @@ pub struct Environment {
     pub disk: Arc<dyn Disk>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Who works in the background.
+    pub background: Background,
+}
+
+/// Who does the work that no verb waits for: commits, the next segment, indexes, checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Background {
+    /// Threads of the engine.
+    #[default]
+    Threads,
+    /// The caller. A wait for an answer writes and syncs; [`crate::Engine::prepare`] and
+    /// [`crate::Engine::care`] do the rest. One thread is all there is, so what happens is decided by what it
+    /// calls. For tests that are to go the same way twice.
+    Caller,
 }
 
 impl Environment {
     /// The real one: the system's files and its clock.
     pub fn system() -> Environment {
-        Environment { disk: Arc::new(OsDisk), clock: Arc::new(SystemClock::new()) }
+        Environment {
+            disk: Arc::new(OsDisk),
+            clock: Arc::new(SystemClock::new()),
+            background: Background::Threads,
+        }
     }
 
     /// The same world, read with pauses: for a look beside an engine that works on the same files.
     pub(crate) fn gentle(self) -> Environment {
-        Environment { disk: Arc::new(gentle::GentleDisk(self.disk)), clock: self.clock }
+        Environment { disk: Arc::new(gentle::GentleDisk(self.disk)), ..self }
     }
 }
 
@@ -86,6 +104,12 @@ pub trait File: Send + Sync + Debug {
     fn size(&self) -> io::Result<u64>;
     /// Cuts the file, or lengthens it with zeros. Never called on a file that is mapped.
     fn set_size(&self, size: u64) -> io::Result<()>;
+    /// Lengthens the file to `size` with zeros whose room on the disk is taken already. Fails with
+    /// `Unsupported` where the file system cannot, and the file is as it was.
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        let _ = size;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// The file's bytes, as far as it now reaches, without copying them. Bytes written later with
     /// [`File::write_at`] within that reach are seen.
     fn map(&self) -> io::Result<Mapping>;
@@ -101,6 +125,10 @@ pub struct Mapping {
     /// Whether the bytes are those of a file, and not of the program's own memory.
     is_of_file: bool,
 }
+
+/// A file that is made beside the log is written and synced in pieces of this size: a disk is busy with one for
+/// no longer than with a few syncs of the log, which would wait for all that is written and not synced.
+pub(crate) const PIECE_SIZE: usize = 256 << 10;
 
 /// Bytes whose pages are let go of together.
 const LET_GO_SIZE: usize = 512 << 10;
@@ -128,5 +156,47 @@ impl Mapping {
         let Mapping { bytes, alive, .. } = self;
         drop(bytes);
         Arc::strong_count(&alive) > 1
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Bytes of this map that have pages in this process, as the system tells.
+    fn resident_size(map: &[u8]) -> usize {
+        let start = format!("{:x}-", map.as_ptr().addr());
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("the system tells");
+        let mut lines = maps.lines().skip_while(|line| !line.starts_with(&start));
+        let size = lines.find_map(|line| line.strip_prefix("Rss:")).expect("it is mapped");
+        let kib = size.trim_end_matches("kB").trim().parse::<usize>().expect("a number");
+        kib << 10
+    }
+
+    #[test]
+    fn pages_are_let_go_of_part_by_part_and_the_bytes_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = OsDisk.create(&folder.path().join("file")).expect("a file");
+        let content: Vec<u8> = (0..3 * LET_GO_SIZE + 100).map(|at| (at / 4096) as u8).collect();
+        file.write_at(&content, 0).expect("writes");
+        let mapping = file.map().expect("a map");
+        // Every page is looked at, and so is in this process.
+        assert!(mapping.bytes == content);
+        let mut sizes = vec![resident_size(&mapping.bytes)];
+        mapping.let_go(|| sizes.push(resident_size(&mapping.bytes)));
+        assert_eq!(sizes.len(), 1 + 4, "a pause after each part");
+        assert!(sizes.is_sorted_by(|before, after| before > after), "{sizes:?}");
+        assert_eq!(sizes[4], 0);
+        assert!(mapping.bytes == content);
+    }
+
+    #[test]
+    fn memory_that_is_not_of_a_file_is_never_let_go_of() {
+        let memory = Bytes::from(vec![7; 2 * LET_GO_SIZE]);
+        // From where a page begins: only there the system would take the advice, and the bytes with it.
+        let start = memory.as_ptr().align_offset(4096);
+        let mapping = Mapping::of(memory.slice(start..));
+        mapping.let_go(|| panic!("there is nothing to do"));
+        assert!(mapping.bytes.iter().all(|byte| *byte == 7));
     }
 }

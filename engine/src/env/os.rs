@@ -131,14 +131,20 @@ impl Disk for OsDisk {
 /// right to (`LimitNICE`, `CAP_SYS_NICE`), which costs speed and nothing else.
 pub(crate) fn ask_for_priority() {
     const NICENESS: i32 = -10;
-    // On Linux niceness is a property of the thread that asks.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+    set_niceness(NICENESS);
 }
 
 /// Asks the scheduler to let other threads go first: what this one does can wait, and a request cannot.
 pub(crate) fn give_way() {
     const NICENESS: i32 = 10;
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+    set_niceness(NICENESS);
+}
+
+fn set_niceness(niceness: i32) {
+    // On Linux it is a property of the thread that asks; under a schedule that is the one thread of all.
+    if !cfg!(shuttle) {
+        let _ = rustix::process::setpriority_process(None, niceness);
+    }
 }
 
 #[derive(Debug)]
@@ -168,6 +174,14 @@ impl File for OsFile {
 
     fn set_size(&self, size: u64) -> io::Result<()> {
         self.0.set_len(size)
+    }
+
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, size) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            done => Ok(done?),
+        }
     }
 
     fn map(&self) -> io::Result<Mapping> {

@@ -20,15 +20,18 @@ use super::segment::Segment;
 use super::tail::{Appended, Ending, NewFrame, Refused, Tail};
 use super::watermark::{Chores, Mark, Watermarks};
 use crate::domain::{Durability, Lsn};
+use crate::env::Background;
 use crate::error::{Error, Result};
 use crate::metrics::{Counters, add};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Condvar, Instant, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod disk;
+#[cfg(test)]
+mod tests;
 
 /// How long a writer waits for room in the buffer or for the next segment before it gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,6 +92,7 @@ struct Shared {
     frame_size_max: usize,
     sync_interval: Duration,
     counters: Arc<Counters>,
+    background: Background,
 }
 
 impl Unsynced {
@@ -130,12 +134,13 @@ struct Unsynced {
 }
 
 impl Log {
-    /// Starts the commit thread over an empty segment.
+    /// Starts the commit thread, where there is to be one, over an empty segment.
     pub(crate) fn start(
         active: Arc<Segment>,
         waiting_bytes_max: u64,
         sync_interval: Duration,
         counters: Arc<Counters>,
+        background: Background,
     ) -> Log {
         let base = active.header.base;
         let frame_size_max =
@@ -173,11 +178,15 @@ impl Log {
             has_ended: AtomicBool::new(false),
             sync_interval,
             counters,
+            background,
         });
         let chores: Weak<dyn Chores> = Arc::downgrade(&shared) as Weak<dyn Chores>;
-        shared.watermarks.set_chores(chores);
+        shared.watermarks.set_chores(chores, background == Background::Caller);
+        if background == Background::Caller {
+            return Log { shared, thread: Mutex::default() };
+        }
         let committer = shared.clone();
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("marconi-commit".into())
             .spawn(move || {
                 crate::env::ask_for_priority();
@@ -222,9 +231,11 @@ impl Log {
         if shared.is_ready() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Waits, with no lock held, for the next segment.
+    /// Waits, with no lock held, until any frame fits the segment, or the next one is there.
     pub(crate) fn wait_for_room(&self) -> Result<()> {
-        self.wait_for(|tail| tail.next.is_some()).map_err(|error| match error {
+        // Who came first may have gone on into the segment that was waited for, and there is room in it.
+        let has_room = |tail: &Tail| tail.next.is_some() || tail.fits(self.shared.frame_size_max);
+        self.wait_for(has_room).map_err(|error| match error {
             Error::Busy if self.is_posting_stopped() => Error::Full,
             error => error,
         })
@@ -232,6 +243,10 @@ impl Log {
 
     fn wait_for(&self, enough: impl Fn(&Tail) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        if self.shared.background == Background::Caller {
+            self.shared.commit()?;
+            return if enough(&self.shared.lock()) { Ok(()) } else { Err(Error::Busy) };
+        }
         // What this thread attends to is for others to do, now that it waits.
         self.shared.call_thread();
         let mut tail = self.shared.lock();
@@ -430,6 +445,10 @@ impl Log {
     }
 
     fn finish(&self, ending: Ending) {
+        if ending == Ending::Orderly {
+            // All is wanted: whoever asks later finds it done, since then nobody is there who could.
+            self.shared.lock_unsynced().want(Lsn(u64::MAX));
+        }
         self.shared.lock().ending.get_or_insert(ending);
         self.shared.has_ended.store(true, Ordering::SeqCst);
         if ending == Ending::Abrupt {

@@ -1,10 +1,10 @@
 //! One segment file: made, recycled, opened, mapped, read. Its index and its count of live bytes.
 //! Knows neither what frames mean nor which messages live.
 
-use super::frame::{HEAD_SIZE, u32_at, u64_at};
+use super::frame::{self, HEAD_SIZE, u32_at, u64_at};
 use super::record::{self, BadMessage, MESSAGE_HEAD_SIZE, POST_HEAD_SIZE};
 use super::source::{Source, Window, read_exact};
-use crate::domain::{ClientId, Lsn};
+use crate::domain::{ClientId, Lsn, MessageId};
 use crate::env::{Disk, File, Mapping};
 use crate::error::{Error, Result};
 use crate::files::format::{
@@ -38,6 +38,8 @@ pub struct Segment {
     /// The LSN behind its last frame, once it is sealed; 0 before.
     sealed_end: AtomicU64,
     index: OnceLock<SegmentIndex>,
+    /// Whether every queue looks into the index.
+    is_indexed: AtomicBool,
     live_count: AtomicI64,
     live_cost: AtomicI64,
     /// Something in it could not be read.
@@ -72,7 +74,7 @@ impl Segment {
         ticket: u64,
         next_piece: impl Fn() -> usize,
     ) -> Result<PathBuf> {
-        let path = folder.join(format!("spare-{ticket}.{UNFINISHED}"));
+        let path = spare_path(folder, ticket);
         let fill = || -> std::io::Result<()> {
             let zeros = &ZEROS.0;
             let is_even = size.is_multiple_of(align_of_val(&ZEROS) as u64);
@@ -97,6 +99,28 @@ impl Segment {
             return Err(Error::io("writing", path.as_path(), cause));
         }
         Ok(path)
+    }
+
+    /// As [`Segment::prepare`], but nothing is written: the room is taken, and reads as zeros. `None` where the
+    /// file system cannot do that.
+    pub(crate) fn reserve(
+        disk: &dyn Disk,
+        folder: &Path,
+        size: u64,
+        ticket: u64,
+    ) -> Result<Option<PathBuf>> {
+        let path = spare_path(folder, ticket);
+        let reserve = || -> std::io::Result<()> {
+            let file = disk.create(&path)?;
+            file.reserve(size)?;
+            file.sync()
+        };
+        let Err(cause) = reserve() else { return Ok(Some(path)) };
+        let _ = disk.remove(&path);
+        if cause.kind() == std::io::ErrorKind::Unsupported {
+            return Ok(None);
+        }
+        Err(Error::io("reserving", path.as_path(), cause))
     }
 
     /// Turns a prepared or an emptied file into the segment that `header` describes.
@@ -187,6 +211,7 @@ impl Segment {
             size,
             sealed_end: AtomicU64::new(0),
             index: OnceLock::new(),
+            is_indexed: AtomicBool::new(false),
             live_count: AtomicI64::new(0),
             live_cost: AtomicI64::new(0),
             damaged: AtomicBool::new(false),
@@ -263,22 +288,33 @@ impl Segment {
         }
     }
 
-    /// What the frame says in which the message at `position` lies. The message says how far back its
-    /// frame begins.
-    pub(crate) fn origin(&self, position: u32) -> Result<Origin> {
+    /// Where the frame begins in which the message at `position` lies, and what it says. The message says how
+    /// far back its frame begins. None of it is checked: see [`Segment::check_frame`].
+    pub(crate) fn origin(&self, position: u32) -> Result<(u32, Origin)> {
         let lost = || {
             let what = "a message lies in no frame".to_owned();
             damaged(&self.path, u64::from(position), what)
         };
         let back = u32_at(&self.slice(position, MESSAGE_HEAD_SIZE as u32)?, 12);
-        let frame = position.checked_sub(back).ok_or_else(lost)?;
-        let frame = self.slice(frame, (HEAD_SIZE + POST_HEAD_SIZE) as u32).map_err(|_| lost())?;
+        let start = position.checked_sub(back).ok_or_else(lost)?;
+        let frame = self.slice(start, (HEAD_SIZE + POST_HEAD_SIZE) as u32).map_err(|_| lost())?;
         let client = frame[HEAD_SIZE..].try_into().expect("the poster takes what was read");
-        Ok(Origin {
+        let origin = Origin {
             lsn: u64_at(&frame, 8),
             at_ms: u64_at(&frame, 16),
             client: ClientId(u128::from_le_bytes(client)),
-        })
+        };
+        Ok((start, origin))
+    }
+
+    /// Checks the frame at `position`, all of it. A rewritten segment's frames keep their first LSN.
+    pub(crate) fn check_frame(&self, position: u32) -> Result<()> {
+        let wrong = |what: String| damaged(&self.path, u64::from(position), what);
+        let head = self.slice(position, HEAD_SIZE as u32)?;
+        let length = frame::length(&head).map_err(|why| wrong(why.to_string()))?;
+        let bytes = self.slice(position, length)?;
+        let lsn = (self.header.generation == 0).then(|| self.lsn_at(u64::from(position)));
+        frame::decode(&bytes, lsn).map(drop).map_err(|why| wrong(why.to_string()))
     }
 
     /// Writes frames at `position`.
@@ -291,12 +327,25 @@ impl Segment {
         self.file.sync()
     }
 
-    /// Reads the body of the message whose record lies at `position` and takes `size` bytes, all of
-    /// them below the `written` watermark. The body is a slice of the map.
-    pub(crate) fn read_body(&self, position: u32, size: u32) -> Result<Bytes> {
+    /// Reads the body of message `id`, whose record lies at `position` and takes `size` bytes, all of them below
+    /// the `written` watermark. The body is a slice of the map. A record that is whole but belongs to another
+    /// message, as a write that went astray leaves it, is damage.
+    pub(crate) fn read_body(&self, position: u32, size: u32, id: MessageId) -> Result<Bytes> {
         let record = self.slice(position, size)?;
         let body = record::check_message(&record)
             .map_err(|what| damaged(&self.path, u64::from(position), what.to_string()))?;
+        let start = position.checked_sub(u32_at(&record, 12));
+        let head = start.map(|start| self.slice(start, HEAD_SIZE as u32)).transpose()?;
+        let is_its = head.is_some_and(|head| {
+            let (first, count) =
+                (u64_at(&head, 32), u64::from(head[46]) | u64::from(head[47]) << 8);
+            let place = id.seq.0.checked_sub(first);
+            u64_at(&head, 24) == id.queue.0 && place.is_some_and(|place| place < count)
+        });
+        if !is_its {
+            let what = "the frame is not the one of this message".to_owned();
+            return Err(damaged(&self.path, u64::from(position), what));
+        }
         Ok(record.slice(body))
     }
 
@@ -321,6 +370,17 @@ impl Segment {
     /// Gives it its index. The first one stays.
     pub(crate) fn set_index(&self, index: SegmentIndex) {
         let _ = self.index.set(index);
+    }
+
+    /// Whether every queue looks into its index. Until then nothing may take its place: a queue that comes
+    /// to it late would put it back.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.is_indexed.load(Ordering::Acquire)
+    }
+
+    /// Every queue looks into its index.
+    pub(crate) fn set_indexed(&self) {
+        self.is_indexed.store(true, Ordering::Release);
     }
 
     /// Remembers that something in it could not be read.
@@ -392,6 +452,11 @@ impl Segment {
     }
 }
 
+/// Where a file lies that can become a segment, made under this number.
+fn spare_path(folder: &Path, ticket: u64) -> PathBuf {
+    folder.join(format!("spare-{ticket}.{UNFINISHED}"))
+}
+
 fn map(file: &dyn File) -> std::io::Result<Contents> {
     file.map().map(Contents::Mapped)
 }
@@ -421,5 +486,60 @@ pub(crate) fn damaged(path: &Path, offset: u64, what: String) -> Error {
         offset,
         what,
         next_step: "nothing was changed; `marconi log repair --plan FOLDER` shows what can be kept",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::OsDisk;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_retired_segment_is_let_go_of_in_parts_and_kept_unless_somebody_reads_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let size = 1 << 20;
+        let header = SegmentHeader {
+            engine_id: 1,
+            number: 1,
+            last_number: 1,
+            generation: 0,
+            base: Lsn(0),
+            span: size - SEGMENT_HEADER_SIZE,
+            created_ms: 0,
+            after_checkpoint: 0,
+        };
+        let retire = |has_reader: bool| {
+            let prepared = Segment::prepare(&OsDisk, folder, size, 0, || usize::MAX);
+            let prepared = prepared.expect("room");
+            let segment = Segment::start(&OsDisk, folder, &prepared, header).expect("a segment");
+            segment.write_at(b"a body", 5000).expect("writes");
+            let body = has_reader.then(|| segment.slice(5000, 6).expect("within the segment"));
+            let mut pauses = 0;
+            let reuse = Some((size, folder.join("spare")));
+            let spare = Segment::retire(Arc::new(segment), &OsDisk, reuse, || pauses += 1);
+            if let Some(body) = body {
+                assert_eq!(&body[..], b"a body");
+            }
+            assert!(pauses > 1, "the whole map goes at once, which holds up everybody");
+            spare.expect("its files can be moved").is_some()
+        };
+        assert!(retire(false));
+        assert!(!retire(true), "what somebody reads would be written anew");
+    }
+
+    #[test]
+    fn a_reserved_file_reads_as_zeros_and_has_its_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let size = 1 << 20;
+        let reserved = Segment::reserve(&OsDisk, folder.path(), size, 3).expect("there is room");
+        let Some(path) = reserved else {
+            // This file system cannot: nothing is left behind.
+            assert_eq!(OsDisk.list(folder.path()).expect("a folder").len(), 0);
+            return;
+        };
+        assert_eq!(std::fs::read(&path).expect("it is there"), vec![0; size as usize]);
+        assert!(std::fs::metadata(&path).expect("it is there").blocks() * 512 >= size);
     }
 }

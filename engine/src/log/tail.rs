@@ -215,3 +215,50 @@ impl Tail {
         self.chunks.len() == 1 && Arc::ptr_eq(&self.chunks[0].segment, &self.active)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{Disk as _, OsDisk};
+    use crate::files::format::SegmentHeader;
+
+    #[test]
+    fn a_chunk_is_padded_to_its_page_and_not_beyond_its_segment() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("segment");
+        let file = OsDisk.create(&path).expect("a file");
+        let size = 3 * PAGE_SIZE + 2000;
+        file.set_size(size).expect("room");
+        let header = SegmentHeader {
+            engine_id: 1,
+            number: 1,
+            last_number: 1,
+            generation: 0,
+            base: Lsn(0),
+            span: size - SEGMENT_HEADER_SIZE,
+            created_ms: 0,
+            after_checkpoint: 0,
+        };
+        let segment = Arc::new(Segment::salvage(&path, file, header, false).expect("a segment"));
+        let padded = |position: u64, count: usize| {
+            let mut chunk = Chunk {
+                segment: segment.clone(),
+                position,
+                bytes: vec![1; count],
+                end: Lsn(0),
+                wanting_count: 0,
+                demand: Durability::Os,
+                closed: false,
+            };
+            chunk.pad();
+            assert!(chunk.bytes[..count].iter().all(|byte| *byte == 1));
+            assert!(chunk.bytes[count..].iter().all(|byte| *byte == 0));
+            chunk.bytes.len()
+        };
+        assert_eq!(padded(4096, 1), 4096);
+        assert_eq!(padded(4096, 4096), 4096, "it ends where a page does");
+        assert_eq!(padded(4096 + 152, 152), 4096 - 152, "it begins within a page");
+        assert_eq!(padded(4096 + 152, 3952), 2 * 4096 - 152, "it goes on in the next page");
+        assert_eq!(padded(3 * 4096, 8), 2000, "the segment ends within the page");
+    }
+}

@@ -2,7 +2,7 @@
 //! Knows how such a file is made; knows neither where its messages come from nor when it is used.
 
 use crate::domain::{Lsn, QueueId};
-use crate::env::{Disk, File};
+use crate::env::{Disk, File, PIECE_SIZE};
 use crate::error::{Error, Result};
 use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
 use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash, entry_of};
@@ -12,9 +12,6 @@ use crate::log::segment::{Origin, Segment};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Frames are written out in pieces of about this size: a disk is busy with one for no longer than with a few
-/// syncs of the log.
-pub(crate) const PIECE_SIZE: usize = 256 << 10;
 /// A frame of a rewritten segment holds at most so many messages.
 pub(crate) const FRAME_COUNT_MAX: usize = 1024;
 
@@ -180,6 +177,7 @@ impl Finished {
         let index = SegmentIndex::open(disk, &path)
             .ok_or_else(|| segment.damaged(0, "its new index cannot be read".to_owned()))?;
         segment.set_index(index);
+        segment.set_indexed();
         segment.seal(segment.lsn_limit());
         Ok(segment)
     }

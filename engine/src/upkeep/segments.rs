@@ -4,15 +4,15 @@ use crate::core::{BREATH_MAX, Core};
 use crate::domain::{Lsn, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
-use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash, entry_of};
 use crate::log::record::Record;
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Instant, PoisonError, thread};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// While the log fills a segment all pauses of filling the next take about a quarter of that time.
 const BREATHS: u32 = 2048;
@@ -28,6 +28,9 @@ const BUSY: Duration = Duration::from_secs(10);
 /// waits for a stretch, and the scheduler by itself would make it a tick of milliseconds.
 const STRETCH: Duration = Duration::from_micros(300);
 const REST: Duration = Duration::from_millis(1);
+/// Where syncs have so many bytes each, filling the next segment takes the disk as long as it would spare them
+/// (`docs/decisions/0007`).
+const LARGE_SYNC_SIZE: u64 = 128 << 10;
 /// Emptied files that are kept for reuse.
 pub(crate) const SPARES_MAX: usize = 2;
 
@@ -43,19 +46,77 @@ pub(crate) fn round(core: &Core) -> Result<()> {
     }
     // Full segments are indexed in any case: it frees memory, and later disk.
     seal_all(core)?;
+    remove_damaged(core)?;
     next
 }
 
-fn make_next(core: &Core, last: &mut Option<Instant>) -> Result<()> {
+/// Removes the indexes in which damage was found: the next start makes them again, and would not find it by
+/// itself. Until then they stay open, and what is not damaged can be read.
+fn remove_damaged(core: &Core) -> Result<()> {
+    let is_damaged =
+        |segment: &&Arc<Segment>| segment.index().is_some_and(SegmentIndex::is_damaged);
+    let damaged: Vec<Arc<Segment>> = core.segments().values().filter(is_damaged).cloned().collect();
+    for segment in damaged {
+        let path = format::index_path(&segment.path);
+        match core.env.disk.remove(&path) {
+            Ok(()) => {
+                tracing::warn!(file = %path.display(), "a damaged index was removed: restart to use it anew");
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(Error::io("removing", path, cause)),
+        }
+    }
+    Ok(())
+}
+
+/// How far the log had come when it got its last segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Milestone {
+    pub(super) at: Instant,
+    log_bytes: u64,
+    sync_count: u64,
+}
+
+impl Milestone {
+    pub(super) fn of(core: &Core) -> Milestone {
+        Milestone {
+            at: Instant::now(),
+            log_bytes: core.counters.log_bytes.load(Ordering::Relaxed),
+            sync_count: core.counters.sync_us.count(),
+        }
+    }
+
+    /// What suits a log that has come here from `last`.
+    fn blank_since(&self, last: &Milestone) -> Blank {
+        let bytes = self.log_bytes.saturating_sub(last.log_bytes);
+        let syncs = self.sync_count.saturating_sub(last.sync_count);
+        if bytes / syncs.max(1) >= LARGE_SYNC_SIZE { Blank::Reserved } else { Blank::Filled }
+    }
+}
+
+/// How a new segment comes by its room on the disk. It reads as zeros either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blank {
+    /// Zeros are written: a sync has only frames to write, and small ones take half as long.
+    Filled,
+    /// The file system sets the room aside: each sync also has it note which blocks were written, but the
+    /// disk writes every byte once instead of twice.
+    Reserved,
+}
+
+fn make_next(core: &Core, last: &mut Option<Milestone>) -> Result<()> {
     let Some((number, base)) = core.log.wants_next() else { return Ok(()) };
-    let segment = create(core, number, base)?;
+    let now = Milestone::of(core);
+    let blank = last.map_or(Blank::Filled, |last| now.blank_since(&last));
+    let segment = create(core, number, base, blank)?;
     core.log.set_next(Arc::new(segment));
-    let Some(last) = last.replace(Instant::now()) else { return Ok(()) };
-    let breath = (last.elapsed() / BREATHS).min(BREATH_MAX);
+    let Some(last) = last.replace(Milestone::of(core)) else { return Ok(()) };
+    let breath = (last.at.elapsed() / BREATHS).min(BREATH_MAX);
     core.breath_us.store(breath.as_micros() as u64, Ordering::Relaxed);
-    if last.elapsed() < BUSY && core.spares().is_empty() && has_room_to_spare(core) {
+    let is_busy = blank == Blank::Filled && last.at.elapsed() < BUSY;
+    if is_busy && core.spares().is_empty() && has_room_to_spare(core) {
         // The one after it is filled while there is time: a log this quick would wait for it.
-        match prepare(core) {
+        match prepare(core, Blank::Filled) {
             Ok(prepared) => core.spares().push(prepared),
             // It would have been welcome, and is not needed.
             Err(error) => tracing::debug!(%error, "no segment was made ready in advance"),
@@ -71,7 +132,7 @@ fn has_room_to_spare(core: &Core) -> bool {
 }
 
 /// Makes an empty segment, out of a spare file where there is one.
-pub(crate) fn create(core: &Core, number: u64, base: Lsn) -> Result<Segment> {
+fn create(core: &Core, number: u64, base: Lsn, blank: Blank) -> Result<Segment> {
     let size = core.config.segment_size_bytes;
     let header = SegmentHeader {
         engine_id: core.engine_id,
@@ -88,30 +149,36 @@ pub(crate) fn create(core: &Core, number: u64, base: Lsn) -> Result<Segment> {
     let spare = core.spares().pop();
     let prepared: PathBuf = match spare {
         Some(path) => path,
-        None => prepare(core)?,
+        None => prepare(core, blank)?,
     };
     Segment::start(disk, &folder, &prepared, header)
 }
 
-/// Makes a file of zeros that can become a segment.
-fn prepare(core: &Core) -> Result<PathBuf> {
+/// Makes a file of zeros that can become a segment. Where the file system cannot reserve, it is filled.
+fn prepare(core: &Core, blank: Blank) -> Result<PathBuf> {
+    let (disk, folder) = (&*core.env.disk, core.log_folder());
     let size = core.config.segment_size_bytes;
     let ticket = spare_ticket(core);
-    Segment::prepare(&*core.env.disk, &core.log_folder(), size, ticket, || next_piece(core))
+    if blank == Blank::Reserved
+        && let Some(path) = Segment::reserve(disk, &folder, size, ticket)?
+    {
+        return Ok(path);
+    }
+    Segment::prepare(disk, &folder, size, ticket, || next_piece(core))
 }
 
 /// Leaves the disk to the commits for a moment, unless a writer waits for this very segment, and says how much
 /// to fill next.
 fn next_piece(core: &Core) -> usize {
-    if core.log.is_short_of_room() || core.is_closing() {
+    if core.log.is_short_of_room() || core.is_closing() || core.is_by_hand() {
         return LARGE_PIECE_SIZE;
     }
     let breath = Duration::from_micros(core.breath_us.load(Ordering::Relaxed));
     if breath * BREATHS < LEISURE {
-        std::thread::sleep(breath * (LARGE_PIECE_SIZE / PIECE_SIZE) as u32);
+        thread::sleep(breath * (LARGE_PIECE_SIZE / PIECE_SIZE) as u32);
         return LARGE_PIECE_SIZE;
     }
-    std::thread::sleep(breath);
+    thread::sleep(breath);
     PIECE_SIZE
 }
 
@@ -144,8 +211,8 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
         None => {
             let mut since = Instant::now();
             let builder = read_frames(segment, core.engine_id, || {
-                if since.elapsed() >= STRETCH && !core.is_closing() {
-                    std::thread::sleep(REST);
+                if since.elapsed() >= STRETCH && !core.is_closing() && !core.is_by_hand() {
+                    thread::sleep(REST);
                     since = Instant::now();
                 }
             })?;
@@ -166,6 +233,7 @@ pub(crate) fn adopt_index(core: &Core, segment: &Arc<Segment>, index: SegmentInd
             core.state.with_id(queue, |queue| queue.ranges.replace(numbers.clone(), segment, run));
         replaced.transpose()?;
     }
+    segment.set_indexed();
     Ok(())
 }
 
@@ -217,5 +285,33 @@ fn read_frames(
     match scanner.end() {
         ScanEnd::Sealed(_) | ScanEnd::Eof => Ok(builder),
         ScanEnd::Invalid(why) => Err(segment.damaged(scanner.position(), why.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blank(log_bytes: u64, sync_count: u64) -> Blank {
+        let at = Instant::now();
+        let last = Milestone { at, log_bytes: 5 << 20, sync_count: 70 };
+        let now = Milestone {
+            at,
+            log_bytes: last.log_bytes + log_bytes,
+            sync_count: last.sync_count + sync_count,
+        };
+        now.blank_since(&last)
+    }
+
+    #[test]
+    fn segments_are_filled_for_small_syncs_and_reserved_for_large_ones() {
+        // 64 posts of a KiB a sync.
+        assert_eq!(blank(64 << 20, 1024), Blank::Filled);
+        assert_eq!(blank(64 << 20, 513), Blank::Filled);
+        assert_eq!(blank(64 << 20, 512), Blank::Reserved);
+        // Nobody asks for a sync.
+        assert_eq!(blank(64 << 20, 0), Blank::Reserved);
+        // Segments so small that a sync never has many bytes.
+        assert_eq!(blank(64 << 10, 0), Blank::Filled);
     }
 }

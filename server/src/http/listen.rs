@@ -9,6 +9,7 @@
 //!   is closed. (Not accepting would leave it waiting in the system's queue without a word.) Under
 //!   TLS the connection is just closed, since a handshake would cost more than what is refused.
 
+use super::joined::JoinedIo;
 use super::patience::{PatientIo, Pulse};
 use crate::shutdown::Shutdown;
 use crate::workers::Workers;
@@ -263,8 +264,8 @@ impl<H: Handler> Server<H> {
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
-            // Head and body in one piece: an answer is small, and one buffer is sent more cheaply than two.
-            .writev(false)
+            // Head and body as they are: the socket joins what is small.
+            .writev(true)
             .keep_alive(true)
             .max_buf_size(options.header_size_max_bytes);
         http.http2()
@@ -306,7 +307,7 @@ impl<H: Handler> Server<H> {
     {
         let pulse = Pulse::new();
         let io = PatientIo::new(
-            stream,
+            JoinedIo(stream),
             Arc::clone(&pulse),
             self.options.header_timeout,
             self.options.idle_timeout,

@@ -8,9 +8,12 @@
 
 mod compare;
 mod folder;
-mod hello;
+// What the bench `targets` holds the server against, too.
+#[doc(hidden)]
+pub mod hello;
 mod http;
-mod limits;
+#[doc(hidden)]
+pub mod limits;
 mod load;
 mod loss;
 mod machine;
@@ -63,6 +66,6 @@ pub fn run(
             report::write_files(&read, folder)?;
             report::print(&read, Some(folder), json, out)
         }
-        Some(Command::HelloServer) => hello::serve(out),
+        Some(Command::HelloServer) => hello::serve(hello::Threads::Many, None, out),
     }
 }

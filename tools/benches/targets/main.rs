@@ -17,9 +17,7 @@ mod depth;
 mod disk;
 mod figures;
 mod fill;
-mod hello;
 mod http;
-mod limits;
 mod load;
 mod many;
 mod options;
@@ -38,6 +36,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use depth::Deep;
 use figures::Round;
+use marconi_bench::hello::{self, Threads};
 use options::Options;
 use peers::Peer;
 use run::Run;
@@ -56,8 +55,8 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         // What the children of a measurement are started with.
-        ["hello"] => hello::serve(None),
-        ["hello", file] => hello::serve(Some(Path::new(file))),
+        ["hello"] => hello::serve(Threads::One, None, &mut io::stdout()),
+        ["hello", file] => hello::serve(Threads::One, Some(Path::new(file)), &mut io::stdout()),
         ["stub", mode, file] => {
             let mode = Mode::ALL.into_iter().find(|known| known.name() == *mode);
             stub::serve(mode.context("a mode of the stub")?, Path::new(file))

@@ -7,10 +7,11 @@ use crate::http::{self, List, Same, Take};
 use crate::load;
 use crate::load::Plan;
 use crate::peers::Peer;
+use crate::process;
 use crate::server::Server;
 use crate::site::Site;
 use crate::stub::Mode;
-use crate::{limits, process};
+use marconi_bench::limits;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 /// Bytes of a body.
 const SIZE: usize = 1024;
+/// Blocks of the file whose syncs are counted.
+const SYNCED_BLOCKS: u64 = 4096;
 /// More messages than any server here takes a second.
 const TAKEN_A_SECOND: f64 = 130_000.0;
 /// Messages of a post that fills.
@@ -78,7 +81,7 @@ fn takes(site: &Site, servers: &[(&str, &Server)], round: &mut Round) -> io::Res
 /// When a server does not start or refuses.
 pub(crate) fn group(site: &Site, round: &mut Round) -> io::Result<()> {
     let folder = site.folder()?;
-    let syncs = site.server_cores.run(|| limits::syncs(folder.path(), site.time))?;
+    let syncs = site.server_cores.run(|| limits::syncs(folder.path(), SYNCED_BLOCKS, site.time))?;
     round.put("sync rate", syncs.rate);
     round.put("sync us", syncs.median_us);
     let hello = Server::own(&["hello".into()], &site.server_cores)?;

@@ -80,7 +80,8 @@ impl Server {
     }
 
     fn run(mut command: Command, cores: &Cores) -> io::Result<Server> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        // Held open by the handle: some end with it.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = cores.run(|| command.spawn())?;
         let mut output = BufReader::new(child.stdout.take().expect("it was asked for"));
         let mut line = String::new();

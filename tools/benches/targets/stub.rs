@@ -2,8 +2,8 @@
 //! claims and deletes of one queue, keeps the queue in memory and a log with checksums on the disk. It
 //! checks nothing, leases nothing and recovers nothing. It is a child process of its own.
 
-use crate::limits::{BLOCK_SIZE, file_of_zeros};
 use crate::server;
+use marconi_bench::limits::{BLOCK_SIZE, file_of_zeros};
 use memchr::memmem;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};

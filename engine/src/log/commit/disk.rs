@@ -3,15 +3,16 @@
 
 use super::Shared;
 use crate::domain::Durability;
+use crate::env::Background;
 use crate::error::{Error, Result};
 use crate::log::company::Advice;
 use crate::log::segment::Segment;
 use crate::log::tail::{Ending, Group, Tail};
 use crate::log::watermark::{Chores, Mark, Rest, Watermarks};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Instant, LockResult, Mutex, MutexGuard, PoisonError, TryLockError, thread};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LockResult, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// For so many frames an attending thread syncs by itself, since the time a sync takes is more than these
 /// requests take to serve. For more it does where nobody else can come meanwhile.
@@ -31,8 +32,13 @@ impl Chores for Shared {
         if self.watermarks.failure().is_some() {
             return Rest::Sleep;
         }
+        let done = match self.background {
+            Background::Threads => self.attend(can_look),
+            Background::Caller if self.has_ended.load(Ordering::SeqCst) => Ok(Rest::Sleep),
+            Background::Caller => self.commit().map(|()| Rest::Sleep),
+        };
         // A failure is known to everyone who waits.
-        self.attend(can_look).unwrap_or(Rest::Sleep)
+        done.unwrap_or(Rest::Sleep)
     }
 }
 
@@ -54,7 +60,7 @@ impl Shared {
         struct OnPanic<'a>(&'a Watermarks);
         impl Drop for OnPanic<'_> {
             fn drop(&mut self) {
-                if std::thread::panicking() {
+                if thread::panicking() {
                     self.0.fail("the commit thread panicked");
                 }
             }
@@ -64,6 +70,11 @@ impl Shared {
             if self.commit().is_err() {
                 return;
             }
+        }
+        if self.lock().ending == Some(Ending::Orderly) {
+            // An attending thread may be writing still, and nobody syncs after this. A failure is known to
+            // everyone who waits.
+            let _ = self.commit();
         }
     }
 
@@ -101,7 +112,7 @@ impl Shared {
     }
 
     /// Writes what is there, and syncs when somebody wants it.
-    fn commit(&self) -> Result<()> {
+    pub(super) fn commit(&self) -> Result<()> {
         {
             let _turn = self.turn(self.writer.lock())?;
             let group = self.take(&mut self.lock());

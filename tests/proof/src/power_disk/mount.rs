@@ -383,8 +383,9 @@ mod tests {
     fn a_map_sees_what_is_written() {
         let work = |folder: &Path| {
             use std::os::unix::fs::FileExt;
-            let file = File::options().read(true).write(true).create(true).truncate(true);
-            let file = file.open(folder.join("one")).expect("a file");
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(true);
+            let file = options.open(folder.join("one")).expect("a file");
             file.set_len(8192).expect("longer");
             let mut found = [0; 4];
             file.read_exact_at(&mut found, 5000).expect("zeros");
