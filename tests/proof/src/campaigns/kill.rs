@@ -5,12 +5,13 @@
 //! the clients were told (`load/check.rs`). Levels, queues and clients are the seed's; moments are the machine's.
 //!
 //! Cannot see what only a power cut takes: the system keeps what a killed process has written. Where strace is
-//! missing, all kills fall at random.
+//! missing, all kills fall at random, and a line says so.
 
 use crate::campaign::{Campaign, Width, none};
 use crate::load::{Fault, Load, Plan, Starter};
 use crate::random::Random;
 use anyhow::{Context, ensure};
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -101,15 +102,16 @@ fn trial(seed: u64) -> anyhow::Result<u64> {
         // One that was told to stop may have been quicker than the kill.
         kills += u64::from(end.signal() == Some(SIGKILL));
     }
-    // Without a fault the next start shows what the last kill left, and the one after a stop the same.
+    // Without a fault the next start shows what the last kill left, and the one after a stop the same, free to be claimed.
     for is_stopped in [false, true] {
         let server = starter.start(&[])?;
         let mut server =
             server.map_err(|ended| anyhow::anyhow!("no start: {}\n{}", ended.status, ended.log))?;
         ensure!(load.check(&server)?, "the server hung up, and was not killed");
-        if !is_stopped {
-            server.stop()?;
+        if is_stopped {
+            load.claim_all(&server)?;
         }
+        server.stop()?;
     }
     ensure!(acknowledged > 0, "no life of the server answered anything");
     Ok(kills)
@@ -165,6 +167,13 @@ fn has_strace() -> bool {
         command.args(["-D", "-f", "--seccomp-bpf", "-qqq", "-o", "/dev/null"]);
         command.args(["-e", "inject=fsync:signal=KILL:when=1", "true"]);
         let status = command.stdin(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
+        let has = status.is_ok_and(|status| status.success());
+        if !has {
+            let _ = writeln!(
+                io::stderr(),
+                "kill: strace is missing or may not trace: all kills fall at random"
+            );
+        }
+        has
     })
 }

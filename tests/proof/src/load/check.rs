@@ -87,11 +87,6 @@ impl History {
         }
     }
 
-    /// How many messages live.
-    pub(super) fn living(&self) -> usize {
-        self.messages.values().filter(|message| message.is_alive).count()
-    }
-
     /// What a client knows when a life begins.
     pub(super) fn knowledge(&self, client: u32) -> Knowledge {
         let seen = |key: &Key| {
@@ -366,4 +361,154 @@ pub(super) fn in_order(messages: impl Iterator<Item = (Key, (u64, u64))>) -> any
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::observe::QueueSeen;
+    use super::*;
+    use marconi_engine::Durability::{Group, Memory};
+
+    /// Message `part` of the post `post` of client 1.
+    fn key(post: u32, part: u32) -> Key {
+        Key { from: 1, post, part }
+    }
+
+    fn seen(key: Key) -> Seen {
+        Seen { id: format!("m{}-{}", key.post, key.part), key }
+    }
+
+    /// A deed in the only queue; it was asked and, if it was, answered then.
+    fn deed(began: u64, ended: Option<u64>, what: What) -> Deed {
+        Deed { client: 1, queue: 0, began, ended, level: Memory, what }
+    }
+
+    fn post(began: u64, ended: Option<u64>, post: u32) -> Deed {
+        deed(began, ended, What::Post { post, count: 2, ids: Vec::new() })
+    }
+
+    fn claim(began: u64, ended: u64, id: &str, keys: &[Key]) -> Deed {
+        let messages = keys.iter().map(|key| seen(*key)).collect();
+        deed(began, Some(ended), What::Claim { limit: 2, id: Some(id.to_owned()), messages })
+    }
+
+    fn delete(began: u64, ended: Option<u64>, key: Key) -> Deed {
+        deed(began, ended, What::Delete { keys: vec![key] })
+    }
+
+    /// A queue with these messages, of which claims hold some.
+    fn there(keys: &[Key], claims: &[(&str, Option<&[Key]>)]) -> Observed {
+        let id = |key: &Key| seen(*key).id;
+        let held: BTreeSet<String> =
+            claims.iter().flat_map(|(_, held)| held.unwrap_or_default()).map(id).collect();
+        let all: Vec<Seen> = keys.iter().map(|key| seen(*key)).collect();
+        let free: BTreeSet<String> = keys.iter().map(id).filter(|id| !held.contains(id)).collect();
+        let stats = (free.len() as u64, (all.len() - free.len()) as u64, all.len() as u64);
+        let claims = claims.iter().map(|(claim, held)| {
+            ((*claim).to_owned(), held.map(|held| held.iter().map(id).collect()))
+        });
+        Observed { queues: vec![QueueSeen { all, free, stats }], claims: claims.collect() }
+    }
+
+    /// What the check says of a life in a queue of level `memory`.
+    fn said(deeds: &[Deed], observed: &Observed) -> String {
+        let mut history = History::new(Fault::Kill, vec![Memory]);
+        match history.settle(deeds, 100, observed) {
+            Ok(()) => "nothing".to_owned(),
+            Err(cause) => cause.root_cause().to_string(),
+        }
+    }
+
+    fn check(deeds: &[Deed], observed: &Observed, expected: &str) {
+        let said = said(deeds, observed);
+        assert!(said.contains(expected), "{said:?}, and not {expected:?}");
+    }
+
+    #[test]
+    fn what_nobody_answered_is_whole_or_not_there() {
+        let unanswered = [post(1, None, 0)];
+        check(&unanswered, &there(&[], &[]), "nothing");
+        check(&unanswered, &there(&[key(0, 0), key(0, 1)], &[]), "nothing");
+        check(&unanswered, &there(&[key(0, 1)], &[]), "half a batch");
+        check(&unanswered, &there(&[key(0, 1), key(0, 0)], &[]), "behind message 1 of its batch");
+        check(&unanswered, &there(&[key(1, 0)], &[]), "never posted");
+        check(&unanswered, &there(&[key(0, 0), key(0, 0)], &[]), "there twice");
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_there_as_far_as_its_level_promises() {
+        let both = [key(0, 0), key(0, 1), key(1, 0), key(1, 1)];
+        let mut deeds = vec![post(1, Some(2), 0), post(3, Some(4), 1)];
+        check(&deeds, &there(&both, &[]), "nothing");
+        check(&deeds, &there(&both[..2], &[]), "nothing");
+        // Not the end of the log, but a piece out of its middle.
+        check(&deeds, &there(&both[2..], &[]), "is lost");
+        check(&deeds, &there(&[&both[2..], &both[..2]].concat(), &[]), "lies behind");
+        deeds[1].level = Group;
+        check(&deeds, &there(&both[..2], &[]), "is lost");
+        check(&deeds, &there(&[], &[]), "is lost");
+        // Shown, so it has to last.
+        let list = What::List { messages: vec![seen(key(0, 0))] };
+        let shown = [post(1, None, 0), deed(2, Some(3), list)];
+        check(&shown, &there(&[], &[]), "is lost");
+    }
+
+    #[test]
+    fn what_was_deleted_does_not_come_back() {
+        let left = there(&[key(0, 0), key(0, 1)], &[]);
+        let mut deeds = vec![post(1, Some(2), 0), delete(3, Some(4), key(0, 0))];
+        check(&deeds, &left, "nothing");
+        check(&deeds, &there(&[key(0, 1)], &[]), "nothing");
+        deeds[1].level = Group;
+        check(&deeds, &left, "is back");
+        deeds[1].level = Memory;
+        deeds.push(post(5, None, 1));
+        let later = [key(0, 0), key(0, 1), key(1, 0), key(1, 1)];
+        check(&deeds, &there(&later, &[]), "is back");
+        deeds.push(deed(6, Some(7), What::List { messages: vec![seen(key(0, 0))] }));
+        check(&deeds, &there(&[key(0, 1)], &[]), "was deleted");
+    }
+
+    #[test]
+    fn what_was_seen_after_a_start_stays_as_it_was_seen() {
+        let mut history = History::new(Fault::Kill, vec![Memory]);
+        let both = [key(0, 0), key(0, 1)];
+        history.settle(&[post(1, None, 0)], 2, &there(&both, &[])).expect("it may have happened");
+        let lost = history.settle(&[], 3, &there(&both[..1], &[]));
+        assert!(lost.is_err_and(|cause| cause.to_string().contains("is lost")));
+        let gone = [delete(4, None, key(0, 0))];
+        history.settle(&gone, 5, &there(&both[1..], &[])).expect("it may have happened");
+        let back = history.settle(&[], 6, &there(&both, &[]));
+        assert!(back.is_err_and(|cause| cause.to_string().contains("is back")));
+    }
+
+    #[test]
+    fn claims_hold_what_they_held_and_nobody_else_does() {
+        let both = [key(0, 0), key(0, 1)];
+        let mut deeds = vec![post(1, Some(2), 0), claim(3, 4, "c", &both)];
+        check(&deeds, &there(&both, &[("c", Some(&both))]), "nothing");
+        check(&deeds, &there(&both, &[("c", None)]), "nothing");
+        check(&deeds, &there(&both, &[("c", Some(&both[..1]))]), "and holds");
+        deeds[1].level = Group;
+        check(&deeds, &there(&both, &[("c", None)]), "the claim c is lost");
+        deeds.push(claim(5, 6, "d", &both[..1]));
+        check(&deeds, &there(&both, &[("c", Some(&both)), ("d", None)]), "in two claims");
+        deeds[2] = deed(5, Some(6), What::Release { claim: "c".to_owned() });
+        check(&deeds, &there(&both, &[("c", Some(&both))]), "nothing");
+        deeds[2].level = Group;
+        check(&deeds, &there(&both, &[("c", Some(&both))]), "the claim c is back");
+    }
+
+    #[test]
+    fn counts_and_claims_nobody_heard_of_are_accounted_for() {
+        let both = [key(0, 0), key(0, 1)];
+        let mut deeds = vec![post(1, Some(2), 0)];
+        let mut held = there(&both, &[("unheard of", Some(&both))]);
+        held.claims.clear();
+        check(&deeds, &held, "claimed by nobody");
+        deeds.push(deed(3, None, What::Claim { limit: 2, id: None, messages: Vec::new() }));
+        check(&deeds, &held, "nothing");
+        held.queues[0].stats = (1, 1, 2);
+        check(&deeds, &held, "stats say");
+    }
 }

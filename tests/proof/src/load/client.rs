@@ -87,11 +87,11 @@ impl<'a> Client<'a> {
             return self.delete_many(connection);
         }
         match roll {
-            0..45 => self.post(connection),
-            45..60 => self.claim(connection),
-            60..82 if !self.knows.claims.is_empty() => self.delete_one(connection),
-            82..88 if !self.knows.own.is_empty() => self.delete_many(connection),
-            88..92 if !self.knows.claims.is_empty() => self.release(connection),
+            0..42 => self.post(connection),
+            42..58 => self.claim(connection),
+            58..78 if !self.knows.claims.is_empty() => self.delete_one(connection),
+            78..84 if !self.knows.own.is_empty() => self.delete_many(connection),
+            84..92 if !self.knows.claims.is_empty() => self.release(connection),
             92..100 => self.list(connection),
             _ => self.post(connection),
         }

@@ -174,11 +174,6 @@ impl Load {
         &self.plan
     }
 
-    /// How many messages live, as far as the last check saw.
-    pub fn living(&self) -> usize {
-        self.history.living()
-    }
-
     /// Looks at everything the started server has and holds it against the record. `false` when the server was
     /// killed before everything was seen.
     ///
@@ -193,6 +188,14 @@ impl Load {
         let deeds = std::mem::take(&mut self.unchecked);
         self.history.settle(&deeds, now, &observed)?;
         Ok(true)
+    }
+
+    /// Has the server give all that is free to claims, which ends the trial: no client knows of them.
+    ///
+    /// # Errors
+    /// When it gives something else, or in another order.
+    pub fn claim_all(&self, server: &Server) -> anyhow::Result<()> {
+        observe::claim_all(server.address, &self.plan)
     }
 
     /// Has the clients work until the server is dead. `look` is called again and again; it says `true` once it knows

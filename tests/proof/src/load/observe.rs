@@ -86,6 +86,43 @@ pub(super) fn observe(
     Ok(Some(observed))
 }
 
+/// Claims all that is free, and nothing else is what was listed as free, oldest first.
+pub(super) fn claim_all(server: SocketAddr, plan: &Plan) -> anyhow::Result<()> {
+    let mut connection = Connection::open(server).context("the server hung up")?;
+    for queue in &plan.queues {
+        let path = format!("/v1/queues/{}", queue.name);
+        let mut ask = |method: &str, target: &str, body: &str| {
+            connection.ask(method, target, &[ME], body)?.context("the server hung up")
+        };
+        let target = format!("{path}/messages?echo=true&limit=100000");
+        let listed = ask("GET", &target, "")?;
+        let listed = if listed.status == 204 { Vec::new() } else { page(&listed.body)? };
+        let mut given = Vec::new();
+        loop {
+            let target = format!("{path}/claims?limit=20");
+            let answer = ask("POST", &target, r#"{"ttl":43000,"grace":60}"#)?;
+            if answer.status == 204 {
+                break;
+            }
+            let Answer { status, body, .. } = &answer;
+            ensure!(*status == 201, "a claim is answered {status}: {body}");
+            given.extend(messages(body)?);
+        }
+        let keys = |seen: &[Seen]| -> Vec<Key> { seen.iter().map(|seen| seen.key).collect() };
+        let (listed, given) = (keys(&listed), keys(&given));
+        let place = listed.iter().zip(&given).take_while(|(listed, given)| listed == given).count();
+        ensure!(
+            listed == given,
+            "{} of {} free messages are given to claims; at place {place} {:?} is free, {:?} is given",
+            given.len(),
+            listed.len(),
+            listed.get(place),
+            given.get(place),
+        );
+    }
+    Ok(())
+}
+
 #[derive(Deserialize)]
 struct Message<'a> {
     href: String,
