@@ -158,14 +158,20 @@ impl Engine {
         self.check_open()?;
         let _running = UnderWay::new(&self.core.counters.compacting);
         let work = || {
-            // The caller's thread may have better things to do, later.
-            crate::env::give_way();
             upkeep::segments::seal_all(&self.core)?;
             upkeep::checkpoint::write(&self.core, false)?;
             upkeep::checkpoint::write(&self.core, false)?;
             upkeep::compact::round(&self.core)
         };
-        thread::scope(|scope| match scope.spawn(work).join() {
+        if self.core.is_by_hand() {
+            return work();
+        }
+        // Not the caller's thread, which may have better things to do later.
+        let in_background = || {
+            crate::env::give_way();
+            work()
+        };
+        thread::scope(|scope| match scope.spawn(in_background).join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
         })
@@ -204,6 +210,14 @@ impl Engine {
     #[doc(hidden)]
     pub fn prepare(&self) -> Result<()> {
         upkeep::segments::round(&self.core)
+    }
+
+    /// One round of what `marconi-upkeep` does: expiry, a checkpoint where one is due, compaction, a look at the
+    /// room on the disk. For tests that leave no timing to the background.
+    #[doc(hidden)]
+    pub fn care(&self) -> Result<()> {
+        let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        upkeep.as_ref().map_or(Err(Error::Closed), |upkeep| upkeep.round(&self.core))
     }
 
     /// Waits until all that was appended before this call is on stable storage.
@@ -296,6 +310,9 @@ impl Engine {
     }
 
     fn wait_for_room(&self) -> Result<()> {
+        if self.core.is_by_hand() {
+            upkeep::segments::round(&self.core)?;
+        }
         self.core.wake_upkeep();
         self.core.log.wait_for_room()
     }

@@ -1,7 +1,7 @@
 //! The damage table: a folder is harmed in each way there is; `verify` names it, `plan_repair` says what
 //! is lost, `apply_repair` makes it open again, and nothing is lost that the plan did not say.
 
-use marconi_engine::env::{Environment, ManualClock, OsDisk};
+use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::inspect::{self, RepairPlan, View};
 use marconi_engine::{
     ClientId, Config, Engine, FaultKind, LostKind, MessageId, NewMessage, QueueKey, Seq, Severity,
@@ -15,7 +15,7 @@ use std::sync::Arc;
 const NOW_MS: u64 = 1_700_000_000_000;
 
 fn env() -> Environment {
-    Environment { disk: Arc::new(OsDisk), clock: Arc::new(ManualClock::new(NOW_MS)) }
+    Environment { clock: Arc::new(ManualClock::new(NOW_MS)), ..Environment::system() }
 }
 
 fn config(folder: &Path) -> Config {

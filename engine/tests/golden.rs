@@ -4,7 +4,7 @@
 //! Written once, by `UPDATE=1 cargo test -p marconi-engine --test golden`. A new version of the format
 //! gets a folder of its own, and this one stays as it is.
 
-use marconi_engine::env::{Environment, ManualClock, OsDisk};
+use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::{
     ClientId, Config, Durability, Engine, ListFilter, MessageId, NewMessage, QueueKey,
 };
@@ -25,7 +25,7 @@ fn open(folder: &Path) -> Engine {
         ..Config::new(folder)
     };
     let clock = Arc::new(ManualClock::new(NOW_MS + 10_000));
-    Engine::open_in(config, Environment { disk: Arc::new(OsDisk), clock }).expect("it opens")
+    Engine::open_in(config, Environment { clock, ..Environment::system() }).expect("it opens")
 }
 
 fn key(name: &str) -> QueueKey {
@@ -40,7 +40,7 @@ fn write(folder: &Path) {
         ..Config::new(folder)
     };
     let clock = Arc::new(ManualClock::new(NOW_MS));
-    let env = Environment { disk: Arc::new(OsDisk), clock };
+    let env = Environment { clock, ..Environment::system() };
     let engine = Engine::open_in(config, env).expect("it opens");
     let jobs = key("jobs");
     engine.create_queue(&jobs, Some(Durability::Each)).expect("makes").wait().expect("lasts");

@@ -1,7 +1,7 @@
 //! Folders as tools look at them: what a view shows is what the engine has, beside it and after it; a
 //! folder that is built holds what it was told; a walk and a follower come by every frame.
 
-use marconi_engine::env::{Environment, ManualClock, OsDisk};
+use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::inspect::{
     self, BuildOptions, FolderBuilder, Follow, FrameOptions, MessageImage, Step, View, ViewMessage,
 };
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const NOW_MS: u64 = 1_700_000_000_000;
 
 fn env(now_ms: u64) -> Environment {
-    Environment { disk: Arc::new(OsDisk), clock: Arc::new(ManualClock::new(now_ms)) }
+    Environment { clock: Arc::new(ManualClock::new(now_ms)), ..Environment::system() }
 }
 
 fn config(folder: &Path) -> Config {
@@ -97,7 +97,7 @@ fn a_folder_built_from_a_view_is_the_same_state_and_goes_on() {
     let place = tempfile::tempdir().expect("a folder");
     let (old, new) = (place.path().join("old"), place.path().join("new"));
     let clock = Arc::new(ManualClock::new(NOW_MS));
-    let world = Environment { disk: Arc::new(OsDisk), clock: clock.clone() };
+    let world = Environment { clock: clock.clone(), ..Environment::system() };
     let engine = Engine::open_in(config(&old), world).expect("opens");
     fill(&engine, &clock);
     engine.crash();

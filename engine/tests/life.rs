@@ -42,7 +42,10 @@ impl World {
 
     fn try_open(&self, config: Config) -> Result<Engine, Error> {
         let disk = Arc::new(OsDisk);
-        Engine::open_in(config, Environment { disk, clock: self.clock.clone() })
+        Engine::open_in(
+            config,
+            Environment { disk, clock: self.clock.clone(), ..Environment::system() },
+        )
     }
 }
 
@@ -468,7 +471,7 @@ fn a_sync_waits_for_those_who_come_back_each_time() {
     let world = World::new();
     let config = Config { upkeep_interval_ms: 60_000, ..world.config() };
     let disk = Arc::new(EvenDisk(OsDisk));
-    let env = Environment { disk, clock: world.clock.clone() };
+    let env = Environment { disk, clock: world.clock.clone(), ..Environment::system() };
     let engine = Engine::open_in(config, env).expect("it opens");
     engine.create_queue(&queue(), None).expect("makes").wait().expect("made");
     engine.create_queue(&other(), Some(Durability::Os)).expect("makes").wait().expect("made");

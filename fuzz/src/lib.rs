@@ -3,11 +3,16 @@
 //! is read twice: as it came, and with its checksums made right, so that what lies behind is reached.
 
 use bytes::Bytes;
+use hyper::HeaderMap;
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use marconi_engine::internals;
 use marconi_engine::log::frame::{HEAD_SIZE, Head, Kind};
 use marconi_engine::log::record::Record;
 use marconi_engine::log::scan::{ScanEnd, Scanner};
 use marconi_engine::{ClaimId, Lsn, Marker, MessageId};
+use marconi_export::lines::{self, Line, MessageLine, QueueLine};
+use marconi_server::admin;
+use marconi_server::api::headers::{self as heads, CLIENT_ID, DURABILITY, PROJECT_ID};
 use marconi_server::api::json::{self, JsonFault};
 use marconi_server::api::limits::Limits;
 use marconi_server::api::query::Query;
@@ -18,6 +23,8 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub mod change;
+
 #[cfg(fuzzing)]
 pub use libfuzzer_sys;
 
@@ -25,7 +32,7 @@ pub use libfuzzer_sys;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     ("frame", frame),
     ("segment", segment),
     ("index", index),
@@ -36,6 +43,9 @@ pub const TARGETS: [Target; 10] = [
     ("query", query),
     ("route", route),
     ("config", config),
+    ("headers", headers),
+    ("parameters", parameters),
+    ("import", import),
 ];
 
 /// The `main` of a target: under a fuzzer its loop, else a replay of the files it is given.
@@ -301,6 +311,77 @@ pub fn config(bytes: &[u8]) {
             }
         }
         Err(cause) => assert_eq!(cause.to_string().lines().count(), 1, "{cause}"),
+    }
+}
+
+/// The headers of a request: on each line one, which its first byte chooses.
+pub fn headers(bytes: &[u8]) {
+    const NAMES: [HeaderName; 6] =
+        [ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, CLIENT_ID, DURABILITY, PROJECT_ID];
+    let mut map = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some((name, value)) = line.split_first() else { continue };
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            map.append(NAMES[usize::from(*name) % NAMES.len()].clone(), value);
+        }
+    }
+    let faults = [
+        heads::accept(&map).err(),
+        heads::content_type(&map).err(),
+        heads::project(&map).err(),
+        heads::durability(&map).err(),
+        heads::client_id(&map).err(),
+    ];
+    for fault in faults.into_iter().flatten() {
+        assert!(serde_json::from_slice::<serde_json::Value>(&fault.body()).is_ok());
+    }
+    if let Ok(Some(client)) = heads::client_id(&map) {
+        let text = format!("{:032x}", client.0);
+        let value = HeaderValue::from_str(&text).expect("digits");
+        let again = HeaderMap::from_iter([(CLIENT_ID, value)]);
+        assert_eq!(heads::client_id(&again), Ok(Some(client)), "{text}");
+    }
+    if let Ok(project) = heads::project(&map) {
+        assert_ne!(project, Some(""), "an empty project is none");
+    }
+}
+
+/// The parameters of the admin API.
+pub fn parameters(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(what) = admin::check_parameters(text) {
+        assert!(!what.is_empty());
+    }
+}
+
+/// The lines that `marconi log import` reads.
+pub fn import(bytes: &[u8]) {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if let Ok(header) = lines::header(line) {
+            assert_eq!(header.marconi_export, lines::VERSION);
+        }
+        match serde_json::from_slice(line) {
+            Ok(Line::Queue(line)) => {
+                let Ok(image) = line.image() else { continue };
+                let text = serde_json::to_vec(&Line::Queue(QueueLine::from(&image)));
+                let text = text.expect("an image can be written");
+                let Ok(Line::Queue(again)) = serde_json::from_slice(&text) else {
+                    panic!("what was just written is no queue")
+                };
+                assert_eq!(again.image().expect("it was one"), image);
+            }
+            Ok(Line::Message(line)) => {
+                let Ok(body) = line.body() else { continue };
+                let image = line.image(&body);
+                let text = serde_json::to_vec(&Line::Message(MessageLine::from(&image)));
+                let text = text.expect("an image can be written");
+                let Ok(Line::Message(again)) = serde_json::from_slice(&text) else {
+                    panic!("what was just written is no message")
+                };
+                assert_eq!(again.image(&again.body().expect("it had one")), image);
+            }
+            Ok(Line::End(_)) | Err(_) => {}
+        }
     }
 }
 

@@ -22,9 +22,11 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// The folder cargo builds this profile into: `target/debug`, `target/release` and so on.
 pub fn profile_folder() -> anyhow::Result<PathBuf> {
-    // A test is target/<profile>/deps/<name>-<hash>.
-    let test = std::env::current_exe().context("find this test's own file")?;
-    let folder = test.ancestors().nth(2).context("a test lies in the folder of its profile")?;
+    // A test is target/<profile>/deps/<name>-<hash>, a program target/<profile>/<name>.
+    let file = std::env::current_exe().context("find this program's own file")?;
+    let folder = file.parent().context("a file lies in a folder")?;
+    let is_test = folder.ends_with("deps");
+    let folder = if is_test { folder.parent().context("deps lies in a profile")? } else { folder };
     Ok(folder.to_owned())
 }
 
@@ -163,7 +165,7 @@ fn spawn(program: &Path, arguments: &[String], log: &Path) -> anyhow::Result<Chi
 }
 
 /// An address nobody listens on.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes that run side by side begin at different places.
     let start = (std::process::id() % u32::from(PORTS.end - PORTS.start)) as u16;

@@ -59,7 +59,7 @@ impl Message {
     /// # Errors
     /// `Damaged` when the bytes are not those that were posted.
     pub fn body(&self) -> Result<Bytes> {
-        self.segment.read_body(self.position, self.size)
+        self.segment.read_body(self.position, self.size, self.id)
     }
 }
 

@@ -25,17 +25,35 @@ pub struct Environment {
     pub disk: Arc<dyn Disk>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Who works in the background.
+    pub background: Background,
+}
+
+/// Who does the work that no verb waits for: commits, the next segment, indexes, checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Background {
+    /// Threads of the engine.
+    #[default]
+    Threads,
+    /// The caller. A wait for an answer writes and syncs; [`crate::Engine::prepare`] and
+    /// [`crate::Engine::care`] do the rest. One thread is all there is, so what happens is decided by what it
+    /// calls. For tests that are to go the same way twice.
+    Caller,
 }
 
 impl Environment {
     /// The real one: the system's files and its clock.
     pub fn system() -> Environment {
-        Environment { disk: Arc::new(OsDisk), clock: Arc::new(SystemClock::new()) }
+        Environment {
+            disk: Arc::new(OsDisk),
+            clock: Arc::new(SystemClock::new()),
+            background: Background::Threads,
+        }
     }
 
     /// The same world, read with pauses: for a look beside an engine that works on the same files.
     pub(crate) fn gentle(self) -> Environment {
-        Environment { disk: Arc::new(gentle::GentleDisk(self.disk)), clock: self.clock }
+        Environment { disk: Arc::new(gentle::GentleDisk(self.disk)), ..self }
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use rkyv::util::AlignedVec;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How an index begins.
 pub const MAGIC: [u8; 8] = *b"MARCOIDX";
@@ -290,6 +290,8 @@ pub struct SegmentIndex {
     archive: Archived<ArchivedArchive>,
     /// One bit a run: its entries' checksum was found right.
     checked: Box<[AtomicU64]>,
+    /// Some entries were found not to match their checksum.
+    damaged: AtomicBool,
     /// The file's bytes; the archive is a slice of them.
     bytes: Bytes,
 }
@@ -324,7 +326,8 @@ impl SegmentIndex {
             return Err(BadHeader::Checksum);
         }
         let checked = (0..runs.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(SegmentIndex { archive, checked, bytes: bytes.slice(..end) })
+        let damaged = AtomicBool::new(false);
+        Ok(SegmentIndex { archive, checked, damaged, bytes: bytes.slice(..end) })
     }
 
     /// Bytes of the file.
@@ -351,6 +354,7 @@ impl SegmentIndex {
         let (word, bit) = (&self.checked[number / 64], 1u64 << (number % 64));
         if word.load(Ordering::Relaxed) & bit == 0 {
             if crc32fast::hash(self.bytes_of(entries)) != run.crc.to_native() {
+                self.damaged.store(true, Ordering::Relaxed);
                 return None;
             }
             word.fetch_or(bit, Ordering::Relaxed);
@@ -360,6 +364,11 @@ impl SegmentIndex {
 }
 
 impl SegmentIndex {
+    /// Whether a look at some entries found them damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// The bytes of some of its entries: they lie in the file as the checksum takes them.
     fn bytes_of(&self, entries: &[ArchivedEntry]) -> &[u8] {
         if entries.is_empty() {
@@ -381,6 +390,13 @@ impl SegmentIndex {
             Some(number) => Err(format!("the entries of run {number} do not match their checksum")),
             None => Ok(()),
         }
+    }
+
+    /// Behind the last message of all, in the segment.
+    pub(crate) fn reach(&self) -> u64 {
+        let runs = (0..self.run_count()).filter_map(|number| self.entries(number));
+        let entries = runs.flatten().map(ArchivedEntry::read);
+        entries.map(|entry| u64::from(entry.position) + u64::from(entry.size)).max().unwrap_or(0)
     }
 
     /// What this one says otherwise than what was made of the frames; `None` when they agree. With holes

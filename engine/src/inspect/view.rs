@@ -10,6 +10,7 @@ use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::files::checkpoint::Checkpoint;
 use crate::files::format::{self, CHECKPOINT_FOLDER, LOCK_FILE, VERSION};
+use crate::files::segment_index::client_hash;
 use crate::log::segment::Segment;
 use crate::state::queue::{Located, Queue};
 use crate::state::ranges::Walk;
@@ -188,6 +189,8 @@ pub struct ViewMessage {
     pub size: u32,
     /// Where in its segment it begins.
     pub position: u32,
+    client_hash: u64,
+    engine_id: u128,
     segment: Arc<Segment>,
 }
 
@@ -202,7 +205,7 @@ impl ViewMessage {
     /// # Errors
     /// `Damaged`, also where a running engine gave the segment another use meanwhile; `Io`.
     pub fn body(&self) -> Result<Bytes> {
-        self.segment.read_body(self.position, self.size)
+        self.segment.read_body(self.position, self.size, self.id)
     }
 
     /// Who posted it, read now.
@@ -210,7 +213,13 @@ impl ViewMessage {
     /// # Errors
     /// As [`ViewMessage::body`].
     pub fn client(&self) -> Result<ClientId> {
-        self.segment.origin(self.position).map(|origin| origin.client)
+        let (_, origin) = self.segment.origin(self.position)?;
+        // The index tells them apart, too, and lies under a checksum.
+        if client_hash(origin.client, self.engine_id) != self.client_hash {
+            let what = "the frame names another poster than the index".to_owned();
+            return Err(self.segment.damaged(u64::from(self.position), what));
+        }
+        Ok(origin.client)
     }
 }
 
@@ -408,6 +417,8 @@ impl View {
                 claim,
                 size: entry.size,
                 position: entry.position,
+                client_hash: entry.client,
+                engine_id: self.look.header.engine_id,
                 segment,
             };
             if visit(message).is_continue() { Walk::On } else { Walk::Stop }

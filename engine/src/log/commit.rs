@@ -20,6 +20,7 @@ use super::segment::Segment;
 use super::tail::{Appended, Ending, NewFrame, Refused, Tail};
 use super::watermark::{Chores, Mark, Watermarks};
 use crate::domain::{Durability, Lsn};
+use crate::env::Background;
 use crate::error::{Error, Result};
 use crate::metrics::{Counters, add};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -91,6 +92,7 @@ struct Shared {
     frame_size_max: usize,
     sync_interval: Duration,
     counters: Arc<Counters>,
+    background: Background,
 }
 
 impl Unsynced {
@@ -132,12 +134,13 @@ struct Unsynced {
 }
 
 impl Log {
-    /// Starts the commit thread over an empty segment.
+    /// Starts the commit thread, where there is to be one, over an empty segment.
     pub(crate) fn start(
         active: Arc<Segment>,
         waiting_bytes_max: u64,
         sync_interval: Duration,
         counters: Arc<Counters>,
+        background: Background,
     ) -> Log {
         let base = active.header.base;
         let frame_size_max =
@@ -175,9 +178,13 @@ impl Log {
             has_ended: AtomicBool::new(false),
             sync_interval,
             counters,
+            background,
         });
         let chores: Weak<dyn Chores> = Arc::downgrade(&shared) as Weak<dyn Chores>;
-        shared.watermarks.set_chores(chores);
+        shared.watermarks.set_chores(chores, background == Background::Caller);
+        if background == Background::Caller {
+            return Log { shared, thread: Mutex::default() };
+        }
         let committer = shared.clone();
         let thread = thread::Builder::new()
             .name("marconi-commit".into())
@@ -236,6 +243,10 @@ impl Log {
 
     fn wait_for(&self, enough: impl Fn(&Tail) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        if self.shared.background == Background::Caller {
+            self.shared.commit()?;
+            return if enough(&self.shared.lock()) { Ok(()) } else { Err(Error::Busy) };
+        }
         // What this thread attends to is for others to do, now that it waits.
         self.shared.call_thread();
         let mut tail = self.shared.lock();

@@ -202,6 +202,14 @@ pub(crate) fn decode(bytes: &[u8], lsn: Option<Lsn>) -> Result<(Head, &[u8]), In
     Ok((read_head(length, head).ok_or(Invalid::Unknown)?, payload))
 }
 
+/// Whether these bytes are a whole frame but for its LSN, which is this one.
+pub(crate) fn has_checksum_with(bytes: &[u8], lsn: Lsn) -> bool {
+    let mut bytes = bytes.to_vec();
+    let Some(field) = bytes.get_mut(8..16) else { return false };
+    field.copy_from_slice(&lsn.0.to_le_bytes());
+    decode(&bytes, Some(lsn)).is_ok()
+}
+
 /// The integer at `offset`, which the caller has checked to lie within.
 pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(bytes[offset..offset + 4].try_into().expect("four bytes"))

@@ -262,6 +262,19 @@ pub(crate) fn check_message(bytes: &[u8]) -> Result<std::ops::Range<usize>, BadM
     Ok(body_at..size)
 }
 
+/// Whether the bytes are messages, one behind the other to their end, each as it was written.
+pub(crate) fn are_messages(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let Some((_, size, _)) = read_message(rest) else { return false };
+        if check_message(rest).is_err() {
+            return false;
+        }
+        rest = &rest[size..];
+    }
+    true
+}
+
 /// A payload being written, and its checksum. Reused from record to record.
 #[derive(Debug, Default)]
 pub(crate) struct Payload {

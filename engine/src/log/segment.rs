@@ -1,10 +1,10 @@
 //! One segment file: made, recycled, opened, mapped, read. Its index and its count of live bytes.
 //! Knows neither what frames mean nor which messages live.
 
-use super::frame::{HEAD_SIZE, u32_at, u64_at};
+use super::frame::{self, HEAD_SIZE, u32_at, u64_at};
 use super::record::{self, BadMessage, MESSAGE_HEAD_SIZE, POST_HEAD_SIZE};
 use super::source::{Source, Window, read_exact};
-use crate::domain::{ClientId, Lsn};
+use crate::domain::{ClientId, Lsn, MessageId};
 use crate::env::{Disk, File, Mapping};
 use crate::error::{Error, Result};
 use crate::files::format::{
@@ -38,6 +38,8 @@ pub struct Segment {
     /// The LSN behind its last frame, once it is sealed; 0 before.
     sealed_end: AtomicU64,
     index: OnceLock<SegmentIndex>,
+    /// Whether every queue looks into the index.
+    is_indexed: AtomicBool,
     live_count: AtomicI64,
     live_cost: AtomicI64,
     /// Something in it could not be read.
@@ -209,6 +211,7 @@ impl Segment {
             size,
             sealed_end: AtomicU64::new(0),
             index: OnceLock::new(),
+            is_indexed: AtomicBool::new(false),
             live_count: AtomicI64::new(0),
             live_cost: AtomicI64::new(0),
             damaged: AtomicBool::new(false),
@@ -285,22 +288,33 @@ impl Segment {
         }
     }
 
-    /// What the frame says in which the message at `position` lies. The message says how far back its
-    /// frame begins.
-    pub(crate) fn origin(&self, position: u32) -> Result<Origin> {
+    /// Where the frame begins in which the message at `position` lies, and what it says. The message says how
+    /// far back its frame begins. None of it is checked: see [`Segment::check_frame`].
+    pub(crate) fn origin(&self, position: u32) -> Result<(u32, Origin)> {
         let lost = || {
             let what = "a message lies in no frame".to_owned();
             damaged(&self.path, u64::from(position), what)
         };
         let back = u32_at(&self.slice(position, MESSAGE_HEAD_SIZE as u32)?, 12);
-        let frame = position.checked_sub(back).ok_or_else(lost)?;
-        let frame = self.slice(frame, (HEAD_SIZE + POST_HEAD_SIZE) as u32).map_err(|_| lost())?;
+        let start = position.checked_sub(back).ok_or_else(lost)?;
+        let frame = self.slice(start, (HEAD_SIZE + POST_HEAD_SIZE) as u32).map_err(|_| lost())?;
         let client = frame[HEAD_SIZE..].try_into().expect("the poster takes what was read");
-        Ok(Origin {
+        let origin = Origin {
             lsn: u64_at(&frame, 8),
             at_ms: u64_at(&frame, 16),
             client: ClientId(u128::from_le_bytes(client)),
-        })
+        };
+        Ok((start, origin))
+    }
+
+    /// Checks the frame at `position`, all of it. A rewritten segment's frames keep their first LSN.
+    pub(crate) fn check_frame(&self, position: u32) -> Result<()> {
+        let wrong = |what: String| damaged(&self.path, u64::from(position), what);
+        let head = self.slice(position, HEAD_SIZE as u32)?;
+        let length = frame::length(&head).map_err(|why| wrong(why.to_string()))?;
+        let bytes = self.slice(position, length)?;
+        let lsn = (self.header.generation == 0).then(|| self.lsn_at(u64::from(position)));
+        frame::decode(&bytes, lsn).map(drop).map_err(|why| wrong(why.to_string()))
     }
 
     /// Writes frames at `position`.
@@ -313,12 +327,25 @@ impl Segment {
         self.file.sync()
     }
 
-    /// Reads the body of the message whose record lies at `position` and takes `size` bytes, all of
-    /// them below the `written` watermark. The body is a slice of the map.
-    pub(crate) fn read_body(&self, position: u32, size: u32) -> Result<Bytes> {
+    /// Reads the body of message `id`, whose record lies at `position` and takes `size` bytes, all of them below
+    /// the `written` watermark. The body is a slice of the map. A record that is whole but belongs to another
+    /// message, as a write that went astray leaves it, is damage.
+    pub(crate) fn read_body(&self, position: u32, size: u32, id: MessageId) -> Result<Bytes> {
         let record = self.slice(position, size)?;
         let body = record::check_message(&record)
             .map_err(|what| damaged(&self.path, u64::from(position), what.to_string()))?;
+        let start = position.checked_sub(u32_at(&record, 12));
+        let head = start.map(|start| self.slice(start, HEAD_SIZE as u32)).transpose()?;
+        let is_its = head.is_some_and(|head| {
+            let (first, count) =
+                (u64_at(&head, 32), u64::from(head[46]) | u64::from(head[47]) << 8);
+            let place = id.seq.0.checked_sub(first);
+            u64_at(&head, 24) == id.queue.0 && place.is_some_and(|place| place < count)
+        });
+        if !is_its {
+            let what = "the frame is not the one of this message".to_owned();
+            return Err(damaged(&self.path, u64::from(position), what));
+        }
         Ok(record.slice(body))
     }
 
@@ -343,6 +370,17 @@ impl Segment {
     /// Gives it its index. The first one stays.
     pub(crate) fn set_index(&self, index: SegmentIndex) {
         let _ = self.index.set(index);
+    }
+
+    /// Whether every queue looks into its index. Until then nothing may take its place: a queue that comes
+    /// to it late would put it back.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.is_indexed.load(Ordering::Acquire)
+    }
+
+    /// Every queue looks into its index.
+    pub(crate) fn set_indexed(&self) {
+        self.is_indexed.store(true, Ordering::Release);
     }
 
     /// Remembers that something in it could not be read.

@@ -7,7 +7,7 @@
 
 use crate::domain::Lsn;
 use crate::error::{Error, Result};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak, thread_local,
 };
@@ -48,6 +48,8 @@ pub(crate) struct Watermarks {
     everybody: Room,
     rooms: RwLock<Vec<Arc<Room>>>,
     chores: OnceLock<Weak<dyn Chores>>,
+    /// Every thread does them, whether it attends or not.
+    are_everybodys: AtomicBool,
 }
 
 /// Where tasks wait.
@@ -120,6 +122,7 @@ impl Watermarks {
             everybody: Room::default(),
             rooms: RwLock::default(),
             chores: OnceLock::new(),
+            are_everybodys: AtomicBool::new(false),
         }
     }
 
@@ -193,9 +196,11 @@ impl Watermarks {
 
     // ---- attending ----
 
-    /// Says what there is to do for threads that attend.
-    pub(crate) fn set_chores(&self, chores: Weak<dyn Chores>) {
+    /// Says what there is to do for threads that attend; or for every thread that waits, where nobody else is
+    /// there to do it.
+    pub(crate) fn set_chores(&self, chores: Weak<dyn Chores>, are_everybodys: bool) {
         let _ = self.chores.set(chores);
+        self.are_everybodys.store(are_everybodys, Ordering::Relaxed);
     }
 
     /// Whether this thread attends to the log.
@@ -210,7 +215,7 @@ impl Watermarks {
 
     /// As [`Watermarks::before_sleep`], for a thread that can as well look for more work.
     pub(crate) fn do_chores(self: &Arc<Watermarks>, can_look: bool) -> Rest {
-        if self.is_attended_here()
+        if (self.are_everybodys.load(Ordering::Relaxed) || self.is_attended_here())
             && let Some(chores) = self.chores.get().and_then(Weak::upgrade)
         {
             return chores.do_chores(can_look);

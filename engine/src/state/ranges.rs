@@ -127,7 +127,7 @@ impl Range {
             file: format::index_path(&self.segment.path),
             offset: 0,
             what: format!("the entries of run {} do not match their checksum", self.run),
-            next_step: "stop the server, remove this one file and start: it is made again from the log",
+            next_step: "restart the server: it is made again from the log",
         })
     }
 

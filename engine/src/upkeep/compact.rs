@@ -20,7 +20,7 @@
 use super::segment_writer::{FRAME_COUNT_MAX, SegmentWriter};
 use super::segments::{SPARES_MAX, spare_ticket};
 use crate::core::Core;
-use crate::domain::{Durability, Lsn, QueueId};
+use crate::domain::{Durability, Lsn, MessageId, QueueId, Seq};
 use crate::error::{Error, Result};
 use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
 use crate::files::segment_index::Entry;
@@ -70,7 +70,7 @@ fn eligible(core: &Core) -> Vec<Option<Arc<Segment>>> {
     };
     let is_ready = |segment: &&Arc<Segment>| {
         let is_below = segment.sealed_end().is_some() && segment.lsn_limit() <= limit;
-        is_below && segment.index().is_some() && !segment.is_damaged()
+        is_below && segment.is_indexed() && !segment.is_damaged()
     };
     core.segments().values().map(|segment| Some(segment).filter(is_ready).cloned()).collect()
 }
@@ -122,7 +122,7 @@ fn retire(core: &Core, segment: Arc<Segment>) -> Result<()> {
         (core.config.segment_size_bytes, core.log_folder().join(name))
     });
     let pause = || {
-        if !core.is_closing() {
+        if !core.is_closing() && !core.is_by_hand() {
             thread::sleep(LET_GO_PAUSE);
         }
     };
@@ -253,7 +253,7 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
     let name = header.file_name();
     let file = SegmentWriter::create(core.env.disk.clone(), &folder, &name, core.engine_id)?;
     let has_time = has_time(gain_of_all(core).0, core.log.is_posting_stopped());
-    let mut copier = Copier { core, file, has_time, started: Instant::now() };
+    let mut copier = Copier { core, file, has_time, started: Instant::now(), checked: None };
     let copied = copier.copy(group);
     if !matches!(copied, Ok(true)) {
         copier.file.abandon();
@@ -323,6 +323,8 @@ struct Copier<'a> {
     /// Whether others may have the disk in between.
     has_time: bool,
     started: Instant,
+    /// The frame that was checked last: its segment's place in the group, its own in the segment.
+    checked: Option<(usize, u32)>,
 }
 
 /// A message to be copied.
@@ -342,11 +344,11 @@ impl Copier<'_> {
             let living = self.living(queue, group)?;
             let mut rest = living.as_slice();
             while let Some(first) = rest.first() {
-                let origin = group[first.source].origin(first.entry.position)?;
+                let origin = self.origin(group, first)?;
                 let mut count = 1;
                 while count < rest.len().min(FRAME_COUNT_MAX)
                     && rest[count].seq == first.seq + count as u64
-                    && group[rest[count].source].origin(rest[count].entry.position)? == origin
+                    && self.origin(group, &rest[count])? == origin
                 {
                     count += 1;
                 }
@@ -360,6 +362,19 @@ impl Copier<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// What the frame of a message says, which is checked whole: what is written anew gets a checksum of its own,
+    /// and damage in it would never be seen again.
+    fn origin(&mut self, group: &[Arc<Segment>], message: &Living) -> Result<Origin> {
+        let segment = &group[message.source];
+        let (frame, origin) = segment.origin(message.entry.position)?;
+        let place = (message.source, frame);
+        if self.checked != Some(place) {
+            segment.check_frame(frame)?;
+            self.checked = Some(place);
+        }
+        Ok(origin)
     }
 
     /// What of a queue lives in the group, in order.
@@ -398,7 +413,8 @@ impl Copier<'_> {
         for message in messages {
             let source = &group[message.source];
             // Checks the message's checksum.
-            source.read_body(message.entry.position, message.entry.size)?;
+            let id = MessageId { queue, seq: Seq(message.seq) };
+            source.read_body(message.entry.position, message.entry.size, id)?;
             let record = source.slice(message.entry.position, message.entry.size)?;
             self.file.payload.message_again(&record);
         }
@@ -411,7 +427,7 @@ impl Copier<'_> {
         let rate = self.core.config.compact_rate_bytes_per_s;
         let due = Duration::from_secs_f64(self.file.size() as f64 / rate as f64);
         let until = due.max(self.started.elapsed() + rest_after(took, self.has_time));
-        while !self.core.is_closing() {
+        while !self.core.is_closing() && !self.core.is_by_hand() {
             let left = until.saturating_sub(self.started.elapsed());
             if left.is_zero() {
                 return;
@@ -436,6 +452,11 @@ fn queues_of(group: &[Arc<Segment>]) -> Vec<QueueId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::domain::{ClientId, QueueKey};
+    use crate::engine::{Engine, NewMessage};
+    use crate::env::Environment;
+    use crate::upkeep::{checkpoint, recover, segments};
 
     #[test]
     fn it_rests_after_each_piece_unless_space_is_lost_faster_than_given_back() {
@@ -444,5 +465,35 @@ mod tests {
         assert_eq!(rest_after(took, has_time(MANY - 1, false)), took * 3);
         assert_eq!(rest_after(took, has_time(MANY, false)), Duration::ZERO, "many wait");
         assert_eq!(rest_after(took, has_time(1, true)), Duration::ZERO, "posts wait for room");
+    }
+
+    #[test]
+    fn a_segment_is_rewritten_only_once_every_queue_looks_into_its_index() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            segment_size_bytes: 1 << 20,
+            disk_reserve_bytes: 0,
+            ..Config::new(folder.path().join("data"))
+        };
+        let key = QueueKey::new(None, "q").expect("short");
+        let engine = Engine::open(config.clone()).expect("it opens");
+        engine.create_queue(&key, None).expect("made").wait().expect("durable");
+        let message = NewMessage { ttl_s: 1000, body: b"1" };
+        engine.post(&key, ClientId(1), &[message], None).expect("posted").wait().expect("durable");
+        engine.close().expect("it closes");
+
+        // Without the background threads: what they do at once is done here in its worst order.
+        let (core, _) = recover::open(config, Environment::system()).expect("it opens");
+        checkpoint::write(&core, false).expect("written");
+        checkpoint::write(&core, false).expect("written");
+        let segment = Arc::clone(&core.segments()[&1]);
+        let make = || segments::make_index(&*core.env.disk, &segment, core.engine_id);
+        segment.set_index(make().expect("it can be made"));
+        round(&core).expect("nothing fails");
+        assert_eq!(core.segments()[&1].header.generation, 0, "a queue still comes to it");
+
+        segments::adopt_index(&core, &segment, make().expect("it can be made")).expect("adopted");
+        round(&core).expect("nothing fails");
+        assert_eq!(core.segments()[&1].header.generation, 1);
     }
 }

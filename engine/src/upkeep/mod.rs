@@ -19,23 +19,34 @@ mod tests;
 pub(crate) mod whole;
 
 use crate::core::Core;
+use crate::env::Background;
 use crate::error::Result;
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The background threads.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     threads: Vec<JoinHandle<()>>,
+    /// What the second thread would know, where the caller does its work.
+    rounds: Mutex<Rounds>,
 }
 
 impl Upkeep {
     pub(crate) fn start(core: &Arc<Core>) -> Upkeep {
+        if core.env.background == Background::Caller {
+            return Upkeep { threads: Vec::new(), rounds: Mutex::default() };
+        }
         let prepare = spawn("marconi-prepare", core, (), |core, ()| segments::round(core));
         let upkeep = spawn("marconi-upkeep", core, Rounds::default(), |core, job| job.round(core));
-        Upkeep { threads: vec![prepare, upkeep] }
+        Upkeep { threads: vec![prepare, upkeep], rounds: Mutex::default() }
+    }
+
+    /// One round of `marconi-upkeep`, on this thread.
+    pub(crate) fn round(&self, core: &Core) -> Result<()> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).round(core)
     }
 
     /// Ends both, after the work in hand.

@@ -23,9 +23,10 @@ use crate::log::source::read_exact;
 use crate::log::tail::NewFrame;
 use crate::metrics::Counters;
 use crate::state::State;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -89,6 +90,32 @@ fn read(
     open: impl Fn(&dyn Disk, &Path, u128) -> Result<Segment>,
     make: impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
 ) -> Result<(Look, Vec<u64>, u64)> {
+    let mut damaged = HashSet::new();
+    loop {
+        match read_without(config, disk, header, &damaged, &open, &make) {
+            // Entries are checked when they are first looked at. An index is no reason not to start: it is
+            // made again, too.
+            Err(Error::Damaged { file, what, .. })
+                if file.extension().is_some_and(|ending| ending == "idx")
+                    && !damaged.contains(&file) =>
+            {
+                tracing::warn!(file = %file.display(), what, "an index cannot be used");
+                damaged.insert(file);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// As [`read`], with the indexes made again that are known to be damaged.
+fn read_without(
+    config: &Config,
+    disk: &dyn Disk,
+    header: FolderHeader,
+    damaged_indexes: &HashSet<PathBuf>,
+    open: &impl Fn(&dyn Disk, &Path, u128) -> Result<Segment>,
+    make: &impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
+) -> Result<(Look, Vec<u64>, u64)> {
     let mut report = RecoveryReport::default();
     let segments = open_segments(disk, &config.folder.join(LOG_FOLDER), header.engine_id, open)?;
     report.segments = segments.len() as u64;
@@ -96,6 +123,7 @@ fn read(
     let FoundCheckpoints { kept, newest, damaged, last } =
         open_checkpoints(disk, &folder, &segments, &mut report)?;
     let mut replay = Replay::new(config, &header, newest.as_ref())?;
+    replay.make_again(damaged_indexes.clone());
     let tail = replay.run(disk, segments, make, &mut report)?;
     report.was_clean = replay.was_clean(newest.as_ref(), &tail, &report);
     report.queues = replay.state.len() as u64;
@@ -121,7 +149,13 @@ pub(crate) fn assemble(
     if let Some(torn) = tail.torn.take() {
         torn.cut(tail.limit, &mut report)?;
     }
-    let log = Log::start(active, config.write_buffer_max_bytes, sync_interval, counters.clone());
+    let log = Log::start(
+        active,
+        config.write_buffer_max_bytes,
+        sync_interval,
+        counters.clone(),
+        env.background,
+    );
     let core = Core::new(config, env, engine_id, state, log, counters);
     *core.checkpoints() = checkpoints;
     for segment in tail.segments {

@@ -10,7 +10,9 @@ use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::fault::{Fault, FaultKind, Lost, LostKind};
 use crate::files::checkpoint::{Checkpoint, QueueShape, RangeShape};
-use crate::files::format::{CHECKPOINT_FOLDER, FolderHeader, LOG_FOLDER, SEGMENT_HEADER_SIZE};
+use crate::files::format::{
+    self, CHECKPOINT_FOLDER, FolderHeader, LOG_FOLDER, SEGMENT_HEADER_SIZE,
+};
 use crate::files::segment_index::{SegmentIndex, client_hash, entry_of};
 use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
 use crate::log::record::Record;
@@ -21,7 +23,7 @@ use crate::state::claims::{Claim, Life};
 use crate::state::queue::{Place, Queue};
 use crate::state::ranges::Range;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,6 +87,8 @@ pub(super) struct Replay {
     /// Goes on where something is wrong, and takes note; without it the first fault ends the replay.
     pub(super) lenience: Option<Lenience>,
     until: Option<Until>,
+    /// Indexes that are made again, although they are there.
+    damaged_indexes: HashSet<PathBuf>,
     told: Instant,
 }
 
@@ -122,6 +126,7 @@ impl Replay {
             known: HashMap::new(),
             lenience: None,
             until: None,
+            damaged_indexes: HashSet::new(),
             told: Instant::now(),
         }
     }
@@ -129,6 +134,16 @@ impl Replay {
     /// Stops each queue where `until` says.
     pub(super) fn stop_at(&mut self, until: Until) {
         self.until = Some(until);
+    }
+
+    /// Makes these indexes again: entries in them are known to be damaged.
+    pub(super) fn make_again(&mut self, damaged_indexes: HashSet<PathBuf>) {
+        self.damaged_indexes = damaged_indexes;
+    }
+
+    fn find_index(&self, disk: &dyn Disk, segment: &Segment) -> Option<SegmentIndex> {
+        let is_damaged = self.damaged_indexes.contains(&format::index_path(&segment.path));
+        if is_damaged { None } else { SegmentIndex::open(disk, &segment.path) }
     }
 
     /// Takes note of what is wrong and lets the replay go on, or ends it.
@@ -252,7 +267,7 @@ impl Replay {
                     segment.check_name()?;
                 }
                 let whole = self.lenience.as_mut().and_then(|all| all.take_index(&segment));
-                let index = whole.or_else(|| SegmentIndex::open(disk, &segment.path));
+                let index = whole.or_else(|| self.find_index(disk, &segment));
                 if index.is_none() {
                     let file = segment.path.display();
                     tracing::info!(%file, "making a missing index again");
@@ -316,6 +331,7 @@ impl Replay {
     /// checkpoint which of them live.
     fn add_indexed(&mut self, segment: Segment, index: SegmentIndex) -> Result<Arc<Segment>> {
         segment.set_index(index);
+        segment.set_indexed();
         segment.seal(segment.lsn_limit());
         let segment = Arc::new(segment);
         let index = segment.index().expect("it was just given one");
@@ -616,16 +632,24 @@ impl Torn {
         self.position
     }
 
-    /// How many bytes an unfinished write left there.
+    /// How many bytes an unfinished write left there, about; 0 where nothing tells of one.
     pub(super) fn torn_bytes(&self) -> u64 {
         let told = self.end - self.position;
-        if self.why != Invalid::Checksum {
+        if self.why == Invalid::Unreadable {
             return told;
         }
         let left = self.segment.size() - self.position;
-        let head = self.segment.slice(self.position as u32, HEAD_SIZE as u32);
-        let length = head.map_or(0, |head| u64::from(frame::u32_at(&head, 4)));
-        told.max(length.min(left))
+        let Ok(head) = self.segment.slice(self.position as u32, HEAD_SIZE as u32) else {
+            return told;
+        };
+        let length = u64::from(frame::u32_at(&head, 4));
+        // What a reused file held before has another LSN, and does not check with this one either.
+        let own = self.segment.lsn_at(self.position);
+        let is_own = frame::u64_at(&head, 8) == own.0 || {
+            let frame = self.segment.slice(self.position as u32, length.min(left) as u32);
+            frame.is_ok_and(|frame| frame::has_checksum_with(&frame, own))
+        };
+        if is_own { told.max(length.clamp(HEAD_SIZE as u64, left)) } else { told }
     }
 
     fn damage(&self) -> Error {

@@ -177,6 +177,7 @@ impl Finished {
         let index = SegmentIndex::open(disk, &path)
             .ok_or_else(|| segment.damaged(0, "its new index cannot be read".to_owned()))?;
         segment.set_index(index);
+        segment.set_indexed();
         segment.seal(segment.lsn_limit());
         Ok(segment)
     }

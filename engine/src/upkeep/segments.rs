@@ -1,10 +1,10 @@
 //! Makes the next segment ready, and turns full ones into indexed ones.
 
-use crate::core::{BREATH_MAX, Core};
+use crate::core::{BREATH_MAX, Core, Milestone};
 use crate::domain::{Lsn, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
-use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash, entry_of};
 use crate::log::record::Record;
 use crate::log::scan::{ScanEnd, Scanner};
@@ -46,32 +46,34 @@ pub(crate) fn round(core: &Core) -> Result<()> {
     }
     // Full segments are indexed in any case: it frees memory, and later disk.
     seal_all(core)?;
+    remove_damaged(core)?;
     next
 }
 
-/// How far the log had come when it got its last segment.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Milestone {
-    at: Instant,
-    log_bytes: u64,
-    sync_count: u64,
-}
-
-impl Milestone {
-    fn of(core: &Core) -> Milestone {
-        Milestone {
-            at: Instant::now(),
-            log_bytes: core.counters.log_bytes.load(Ordering::Relaxed),
-            sync_count: core.counters.sync_us.count(),
+/// Removes the indexes in which damage was found: the next start makes them again, and would not find it by
+/// itself. Until then they stay open, and what is not damaged can be read.
+fn remove_damaged(core: &Core) -> Result<()> {
+    let is_damaged =
+        |segment: &&Arc<Segment>| segment.index().is_some_and(SegmentIndex::is_damaged);
+    let damaged: Vec<Arc<Segment>> = core.segments().values().filter(is_damaged).cloned().collect();
+    for segment in damaged {
+        let path = format::index_path(&segment.path);
+        match core.env.disk.remove(&path) {
+            Ok(()) => {
+                tracing::warn!(file = %path.display(), "a damaged index was removed: restart to use it anew");
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(Error::io("removing", path, cause)),
         }
     }
+    Ok(())
+}
 
-    /// What suits a log that has come here from `last`.
-    fn blank_since(&self, last: &Milestone) -> Blank {
-        let bytes = self.log_bytes.saturating_sub(last.log_bytes);
-        let syncs = self.sync_count.saturating_sub(last.sync_count);
-        if bytes / syncs.max(1) >= LARGE_SYNC_SIZE { Blank::Reserved } else { Blank::Filled }
-    }
+/// What suits a log that has come from `last` to `now`.
+fn blank_between(last: &Milestone, now: &Milestone) -> Blank {
+    let bytes = now.log_bytes.saturating_sub(last.log_bytes);
+    let syncs = now.sync_count.saturating_sub(last.sync_count);
+    if bytes / syncs.max(1) >= LARGE_SYNC_SIZE { Blank::Reserved } else { Blank::Filled }
 }
 
 /// How a new segment comes by its room on the disk. It reads as zeros either way.
@@ -87,7 +89,7 @@ enum Blank {
 fn make_next(core: &Core, last: &mut Option<Milestone>) -> Result<()> {
     let Some((number, base)) = core.log.wants_next() else { return Ok(()) };
     let now = Milestone::of(core);
-    let blank = last.map_or(Blank::Filled, |last| now.blank_since(&last));
+    let blank = last.map_or(Blank::Filled, |last| blank_between(&last, &now));
     let segment = create(core, number, base, blank)?;
     core.log.set_next(Arc::new(segment));
     let Some(last) = last.replace(Milestone::of(core)) else { return Ok(()) };
@@ -150,7 +152,7 @@ fn prepare(core: &Core, blank: Blank) -> Result<PathBuf> {
 /// Leaves the disk to the commits for a moment, unless a writer waits for this very segment, and says how much
 /// to fill next.
 fn next_piece(core: &Core) -> usize {
-    if core.log.is_short_of_room() || core.is_closing() {
+    if core.log.is_short_of_room() || core.is_closing() || core.is_by_hand() {
         return LARGE_PIECE_SIZE;
     }
     let breath = Duration::from_micros(core.breath_us.load(Ordering::Relaxed));
@@ -191,7 +193,7 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
         None => {
             let mut since = Instant::now();
             let builder = read_frames(segment, core.engine_id, || {
-                if since.elapsed() >= STRETCH && !core.is_closing() {
+                if since.elapsed() >= STRETCH && !core.is_closing() && !core.is_by_hand() {
                     thread::sleep(REST);
                     since = Instant::now();
                 }
@@ -213,6 +215,7 @@ pub(crate) fn adopt_index(core: &Core, segment: &Arc<Segment>, index: SegmentInd
             core.state.with_id(queue, |queue| queue.ranges.replace(numbers.clone(), segment, run));
         replaced.transpose()?;
     }
+    segment.set_indexed();
     Ok(())
 }
 
@@ -279,7 +282,7 @@ mod tests {
             log_bytes: last.log_bytes + log_bytes,
             sync_count: last.sync_count + sync_count,
         };
-        now.blank_since(&last)
+        blank_between(&last, &now)
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use super::{recover, segments};
 use crate::config::Config;
-use crate::core::Core;
+use crate::core::{Core, Milestone};
 use crate::domain::Durability;
-use crate::env::{Environment, ManualClock, OsDisk};
+use crate::env::{Environment, ManualClock};
 use crate::log::frame::Kind;
 use crate::log::tail::NewFrame;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SEGMENT_SIZE: u64 = 1 << 20;
 
@@ -21,7 +21,7 @@ fn open(folder: &Path, disk_reserve_bytes: u64) -> Core {
         ..Config::new(folder.join("data"))
     };
     let clock = Arc::new(ManualClock::new(1_700_000_000_000));
-    let env = Environment { disk: Arc::new(OsDisk), clock };
+    let env = Environment { clock, ..Environment::system() };
     recover::open(config, env).expect("it opens").0
 }
 
@@ -41,7 +41,8 @@ fn fill_segment(core: &Core) {
 
 /// A round, as if the log had got its last segment so long ago.
 fn prepare(core: &Core, since: Duration) {
-    let last = Instant::now().checked_sub(since).expect("the machine has run for so long");
+    let mut last = Milestone::of(core);
+    last.at = last.at.checked_sub(since).expect("the machine has run for so long");
     *core.preparing.lock().expect("nobody else has it") = Some(last);
     segments::round(core).expect("a round");
 }

@@ -7,7 +7,7 @@ use crate::fault::{Fault, FaultKind, Lost, LostKind};
 use crate::files::format;
 use crate::files::segment_index::{Archive, IndexBuilder, SegmentIndex, client_hash, entry_of};
 use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
-use crate::log::record::{self, Record};
+use crate::log::record::{self, POST_HEAD_SIZE, Record};
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
 use std::io;
@@ -120,14 +120,19 @@ pub(crate) fn read(
             scanner.look_again();
             continue;
         }
-        let head = frame::unproved_head(scanner.bytes_at(position, HEAD_SIZE));
+        let head = likely_head(&mut scanner, position);
         let Some(size) = scanner.resume() else { break };
         reader.hole(segment, position, size, &why.to_string(), head);
     }
-    let (end, end_position) = (scanner.end(), scanner.position());
+    let (mut end, end_position) = (scanner.end(), scanner.position());
     let Reader { frames, messages, mut holes, .. } = reader;
     let has_lost = !holes.is_empty() || ends_early(end).is_some();
-    let (state, index) = check_index(found, scratch, has_lost);
+    // A rewritten segment ends with its file, wherever that was cut: only its index knows of more.
+    let size = (end == ScanEnd::Eof).then_some(end_position);
+    let (state, index, is_cut) = check_index(found, scratch, has_lost, size);
+    if is_cut {
+        end = ScanEnd::Invalid(Invalid::Length);
+    }
     holes.sort_by_key(|hole| hole.position);
     Whole { frames, messages, holes, end, end_position, state, index: Some(index) }
 }
@@ -183,27 +188,34 @@ impl Reader<'_> {
     }
 }
 
-/// Holds the index beside a segment against one made from what could be read of it. Which to use.
+/// Holds the index beside a segment against one made from what could be read of it. Which to use; and whether
+/// it is right but for messages behind `size`, where the segment ends.
 fn check_index(
     found: FoundIndex,
     scratch: &mut Scratch,
     has_holes: bool,
-) -> (IndexState, SegmentIndex) {
+    size: Option<u64>,
+) -> (IndexState, SegmentIndex, bool) {
     scratch.index.fill(&mut scratch.archive);
     let made = &scratch.archive;
+    let anew = |state| (state, SegmentIndex::of(made), false);
     let found = match found {
-        FoundIndex::Missing => return (IndexState::Missing, SegmentIndex::of(made)),
-        FoundIndex::Damaged(why) => return (IndexState::Damaged(why), SegmentIndex::of(made)),
+        FoundIndex::Missing => return anew(IndexState::Missing),
+        FoundIndex::Damaged(why) => return anew(IndexState::Damaged(why)),
         FoundIndex::Found(found, _) => found,
     };
     if let Err(why) = found.check_entries() {
-        return (IndexState::Damaged(why), SegmentIndex::of(made));
+        return anew(IndexState::Damaged(why));
     }
     // What cannot be read is in the index still; whether the rest agrees is seen entry by entry.
-    match found.difference(made, has_holes) {
-        None => (IndexState::Right, found),
-        Some(what) => (IndexState::Differs(what), SegmentIndex::of(made)),
+    let Some(what) = found.difference(made, has_holes) else {
+        return (IndexState::Right, found, false);
+    };
+    let is_cut = size.is_some_and(|size| found.reach() > size);
+    if is_cut && found.difference(made, true).is_none() {
+        return (IndexState::Right, found, true);
     }
+    anew(IndexState::Differs(what))
 }
 
 /// Whether frames end in a way that a sealed segment's do not: there was more.
@@ -225,6 +237,19 @@ fn head_says(head: &Head) -> String {
     }
 }
 
+/// What the head at a place says where no frame is whole, if that can be believed: the payload fits it. Where all
+/// messages behind it are as they were written, the damage is in the head itself, and it may say anything.
+fn likely_head(scanner: &mut Scanner<'_>, position: u64) -> Option<Head> {
+    let head = frame::unproved_head(scanner.bytes_at(position, HEAD_SIZE))?;
+    let bytes = scanner.bytes_at(position, head.length as usize);
+    let payload = bytes.get(HEAD_SIZE..head.length as usize)?;
+    let is_likely = match head.kind {
+        Kind::Posted => !payload.get(POST_HEAD_SIZE..).is_some_and(record::are_messages),
+        _ => Record::decode(&head, payload).is_ok(),
+    };
+    is_likely.then_some(head)
+}
+
 /// The fault of bytes that are no frame. `passed` is how many there are, where another frame follows;
 /// `scanner` is on their segment.
 pub(crate) fn fault(
@@ -234,7 +259,7 @@ pub(crate) fn fault(
     why: &str,
     scanner: &mut Scanner<'_>,
 ) -> Fault {
-    let head = frame::unproved_head(scanner.bytes_at(position, HEAD_SIZE));
+    let head = likely_head(scanner, position);
     let is_appended = segment.header.generation == 0;
     let head = head.filter(|head| !is_appended || head.lsn == segment.lsn_at(position));
     let size = passed.unwrap_or(segment.size().saturating_sub(position));

@@ -45,6 +45,13 @@ pub trait Care: Send + Sync + 'static {
     fn drain(&self);
 }
 
+/// Whether the part of a request's target behind `?` is one that `/queues` takes; the error is what would be
+/// answered. For fuzzers.
+#[doc(hidden)]
+pub fn check_parameters(text: &str) -> Result<(), String> {
+    queues::Query::read(text).map(drop)
+}
+
 /// The service's state, in the words of `/health` and `/ready`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {

@@ -8,7 +8,7 @@ use crate::run::EngineCare;
 use crate::shutdown::{ShutdownTrigger, shutdown};
 use crate::store::EngineStore;
 use http_body_util::BodyExt;
-use marconi_engine::env::{Environment, ManualClock, OsDisk};
+use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::{ClientId, Config, Engine, NewMessage, QueueKey};
 use std::path::Path;
 use std::sync::Mutex;
@@ -188,7 +188,7 @@ impl Real {
             upkeep_interval_ms: 60_000,
             ..Config::new(folder.join("data"))
         };
-        let env = Environment { disk: Arc::new(OsDisk), clock: clock.clone() };
+        let env = Environment { clock: clock.clone(), ..Environment::system() };
         let store = EngineStore::open(config, env).expect("it opens");
         let app = Arc::new(App::new(store, Limits::default(), Arc::new(NoObserver)));
         let (stop, draining) = shutdown();

@@ -5,6 +5,11 @@
 pub mod campaign;
 pub mod campaigns;
 pub mod ledger;
+pub mod libfuzzer;
+pub mod load;
 pub mod page;
+pub mod power_disk;
 pub mod random;
 pub mod runner;
+#[allow(missing_docs, reason = "steps and states, whose names say what they are")]
+pub mod simulated;

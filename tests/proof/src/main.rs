@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use marconi_proof::campaign::Campaign;
 use marconi_proof::campaigns::{ALL, find};
 use marconi_proof::ledger::{self, Line};
+use marconi_proof::libfuzzer;
 use marconi_proof::page::{self, Total, grouped};
 use marconi_proof::runner::{self, Bounds};
 use std::io::Write;
@@ -47,6 +48,17 @@ enum Verb {
         /// The seed, as a failure printed it.
         seed: u64,
     },
+    /// Has libFuzzer look for input that a parser does not survive, and adds a line to the ledger.
+    Fuzz {
+        /// Which parser; all of them where none is named.
+        target: Option<String>,
+        /// How long all of it may take, but for building.
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// Leaves the ledger as it is.
+        #[arg(long)]
+        no_ledger: bool,
+    },
     /// Makes docs/reliability.md from the ledger.
     Page,
 }
@@ -82,6 +94,10 @@ fn main() -> anyhow::Result<()> {
             let units = (campaign.trial)(seed).with_context(|| campaign.again(seed))?;
             writeln!(out, "{} {}: nothing failed", grouped(units), campaign.unit)?;
             Ok(())
+        }
+        Verb::Fuzz { target, minutes, no_ledger } => {
+            let time = Duration::from_secs_f64(minutes * 60.0);
+            fuzz(&mut out, target.as_deref(), time, !no_ledger)
         }
         Verb::Page => {
             let lines = ledger::read(&ledger::path())?;
@@ -140,17 +156,56 @@ fn run(
         campaign.unit
     )?;
     if keeps_ledger {
-        let line = Line {
-            date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-            commit: ledger::commit()?,
-            campaign: campaign.name.to_owned(),
-            seeds: (tally.seeds.start, tally.seeds.end),
-            tried: tally.tried,
-            failed,
-            cpu_s: ledger::cpu_seconds() - cpu_before,
-            found: None,
-        };
-        ledger::append(&ledger::path(), &line)?;
+        keep(campaign.name, (tally.seeds.start, tally.seeds.end), tally.tried, failed, cpu_before)?;
     }
     Ok(failed)
+}
+
+/// Adds a line to the ledger.
+fn keep(
+    campaign: &str,
+    seeds: (u64, u64),
+    tried: u64,
+    failed: u64,
+    cpu_before: u64,
+) -> anyhow::Result<()> {
+    let line = Line {
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        commit: ledger::commit()?,
+        campaign: campaign.to_owned(),
+        seeds,
+        tried,
+        failed,
+        cpu_s: ledger::cpu_seconds() - cpu_before,
+        found: None,
+    };
+    ledger::append(&ledger::path(), &line)
+}
+
+/// Runs libFuzzer over one target or all. Its executions count for the campaign that changes seeds by itself; it
+/// takes no seeds of that.
+fn fuzz(
+    out: &mut impl Write,
+    target: Option<&str>,
+    time: Duration,
+    keeps_ledger: bool,
+) -> anyhow::Result<()> {
+    let targets = libfuzzer::chosen(target)?;
+    libfuzzer::build()?;
+    let cpu_before = ledger::cpu_seconds();
+    let outcomes = libfuzzer::run(&targets, time)?;
+    for outcome in &outcomes {
+        writeln!(out, "{}: {} executions", outcome.target, grouped(outcome.executions))?;
+        for crash in &outcome.crashes {
+            let again = libfuzzer::again(outcome.target, crash);
+            writeln!(out, "{}: FAILED on {}\n  again: {again}", outcome.target, crash.display())?;
+        }
+    }
+    let tried = outcomes.iter().map(|outcome| outcome.executions).sum();
+    let failed = outcomes.iter().map(|outcome| outcome.crashes.len() as u64).sum();
+    if keeps_ledger {
+        let next = ledger::next_seed(&ledger::read(&ledger::path())?, libfuzzer::CAMPAIGN);
+        keep(libfuzzer::CAMPAIGN, (next, next), tried, failed, cpu_before)?;
+    }
+    if failed > 0 { bail!("{failed} inputs were not survived") } else { Ok(()) }
 }

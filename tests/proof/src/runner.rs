@@ -2,6 +2,7 @@
 //! panics or fails is counted and told; the others go on. Knows nothing of ledgers.
 
 use crate::campaign::{Campaign, Width};
+use std::any::Any;
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,12 +82,16 @@ pub fn one(campaign: &Campaign, seed: u64) -> Result<u64, String> {
     match catch_unwind(AssertUnwindSafe(|| (campaign.trial)(seed))) {
         Ok(Ok(units)) => Ok(units),
         Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(panic) => Err(panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "a panic without a message".to_owned())),
+        Err(panic) => Err(said(&*panic)),
     }
+}
+
+/// What a panic said.
+pub fn said(panic: &(dyn Any + Send)) -> String {
+    let owned = panic.downcast_ref::<String>().cloned();
+    owned
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 #[cfg(test)]

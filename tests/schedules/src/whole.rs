@@ -27,7 +27,7 @@ fn open(folder: &Path, disk: &Witness) -> Arc<Engine> {
     config.segment_size_bytes = 16 << 10;
     config.disk_reserve_bytes = 0;
     let clock = Arc::new(ManualClock::new(NOW_MS));
-    let environment = Environment { disk: Arc::new(disk.clone()), clock };
+    let environment = Environment { disk: Arc::new(disk.clone()), clock, ..Environment::system() };
     Arc::new(Engine::open_in(config, environment).expect("nothing is wrong with the folder"))
 }
 

@@ -5,8 +5,8 @@
 use crate::results::Loss;
 use crate::stats::Random;
 use anyhow::{Context as _, bail};
+use marconi_engine::env::Environment;
 use marconi_engine::env::sim::{self, SimDisk};
-use marconi_engine::env::{Environment, SystemClock};
 use marconi_engine::{ClientId, Config, Durability, Engine, ListFilter, NewMessage, QueueKey};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ fn run(series: Series, found: &Sender<Loss>, stop: &AtomicBool) -> anyhow::Resul
 fn open(disk: &SimDisk, mode: Durability) -> anyhow::Result<Engine> {
     let folder = disk.root().join("data");
     let config = Config { durability: mode, disk_reserve_bytes: 0, ..Config::new(folder) };
-    let env = Environment { disk: Arc::new(disk.clone()), clock: Arc::new(SystemClock::new()) };
+    let env = Environment { disk: Arc::new(disk.clone()), ..Environment::system() };
     let engine = Engine::open_in(config, env)
         .with_context(|| format!("{mode}: the engine does not open after a power cut"))?;
     engine.prepare()?;

@@ -2,7 +2,6 @@
 //! formats but that of the lines.
 
 use super::folder::Folder;
-use super::lines::{EndLine, Header, Line, MessageLine, QueueLine, VERSION};
 use super::messages::check_queue;
 use super::queue_name::parse;
 use crate::files::{NewFile, is_standard, make_folder, write_whole};
@@ -11,6 +10,7 @@ use indicatif::ProgressBar;
 use marconi_engine::files::format::SEGMENT_HEADER_SIZE;
 use marconi_engine::inspect::{MessageImage, QueueImage, Summary, View, ViewMessage};
 use marconi_engine::{Config, QueueKey, Seq};
+use marconi_export::lines::{EndLine, Header, Line, MessageLine, QueueLine, VERSION};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 use std::ops::ControlFlow;

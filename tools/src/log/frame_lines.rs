@@ -1,6 +1,5 @@
 //! What one frame says, as text and as a document for programs. Knows no byte layouts.
 
-use super::body::Body;
 use super::kind::KindName;
 use super::queue_name::Name;
 use super::runs::{Runs, shown as runs_shown};
@@ -8,6 +7,7 @@ use marconi_engine::inspect::FrameView;
 use marconi_engine::log::frame::{Head, Kind};
 use marconi_engine::log::record::Record;
 use marconi_engine::{ClaimId, QueueId, QueueKey, Seq};
+use marconi_export::body::Body;
 use serde::Serialize;
 use std::path::Path;
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! A frame byte by byte, with its fields named. Knows no layout: the engine tells which fields there
 //! are.
 
-use super::body::shown;
 use crate::output::{Output, Tone};
 use marconi_engine::inspect::Field;
+use marconi_export::body::shown;
 use std::fmt::Write;
 use std::io;
 

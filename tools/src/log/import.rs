@@ -1,13 +1,13 @@
 //! `marconi log import`: a new data folder out of the lines of an export. Knows no byte layouts.
 
 use super::folder::Folder;
-use super::lines::{self, EndLine, Header, Line};
 use crate::files::read;
 use crate::output::{Output, Unit, counted};
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use marconi_engine::Lsn;
 use marconi_engine::inspect::{BuildOptions, Built, FolderBuilder};
+use marconi_export::lines::{self, EndLine, Header, Line};
 use serde::Serialize;
 use std::io::{BufRead, Read};
 use std::path::PathBuf;

@@ -1,7 +1,6 @@
 //! `marconi log inspect`: the log frame by frame. Streams: nothing is kept of a frame once it is
 //! printed. Knows no byte layouts.
 
-use super::body::shown as bytes_shown;
 use super::folder::Folder;
 use super::frame_lines::{BadDocument, FrameDocument, detail, queue_of};
 use super::hex;
@@ -14,6 +13,7 @@ use marconi_engine::log::frame::Head;
 use marconi_engine::log::record::Record;
 use marconi_engine::log::scan::ScanEnd;
 use marconi_engine::{Lsn, QueueKey};
+use marconi_export::body::shown as bytes_shown;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! `marconi log messages`: the living messages of a queue in their order, one at a time.
 
-use super::body::{Body, shown as bytes_shown};
 use super::folder::Folder;
 use super::queue_name::{parse, shown};
 use super::table::{Side, Table};
@@ -8,6 +7,7 @@ use crate::output::{Output, duration, moment, size};
 use anyhow::bail;
 use marconi_engine::inspect::{View, ViewMessage};
 use marconi_engine::{ClientId, QueueKey, Seq};
+use marconi_export::body::{Body, shown as bytes_shown};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::process::ExitCode;

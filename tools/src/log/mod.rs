@@ -1,7 +1,6 @@
 //! `marconi log`: a data folder as people and programs look at it, over the engine's own readers.
 //! Knows no byte layouts.
 
-mod body;
 mod claims;
 mod compact;
 mod compact_server;
@@ -13,7 +12,6 @@ mod hex;
 mod import;
 mod inspect;
 mod kind;
-mod lines;
 mod messages;
 mod progress;
 mod queue_name;

@@ -1,11 +1,11 @@
 //! `marconi log queues`: the queues of a folder, as a server would see them.
 
-use super::body::{Body, shown as bytes_shown};
 use super::folder::Folder;
 use super::queue_name::{Name, shown};
 use super::table::{Cell, Side, Table};
 use crate::output::{Output, count, duration};
 use marconi_engine::inspect::QueueSummary;
+use marconi_export::body::{Body, shown as bytes_shown};
 use serde::Serialize;
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@
 //! * *Names* (create, rename, remove, new folders) not followed by a sync of their folder may be undone, the newest
 //!   first, so that what lasts in one folder is a prefix of what was done in it. A file's bytes do not belong to its
 //!   name: a rename may be undone while writes made under the new name last. Syncing a file does not sync its name.
+//! * A sector of 512 bytes is old or new, never a mixture.
 //! * A sync that *failed* leaves its writes at risk for good: a later sync of the same file that succeeds does not
 //!   save them.
 //!
@@ -33,7 +34,7 @@ pub enum Loss {
     Names,
     /// The writes up to some point last, none behind it.
     Prefix,
-    /// As `Prefix`, with the last one torn at any byte.
+    /// As `Prefix`, with the last one torn at any multiple of 512 bytes of the file.
     Cut,
     /// Each write lasts or not, by chance.
     Some,
@@ -229,6 +230,11 @@ impl Platter {
                 rename(&mut image.folders, &mut names, step);
             }
         }
+        while let Some(orphan) =
+            image.folders.iter().find(|path| !is_in(path, &image.folders)).cloned()
+        {
+            image.folders.remove(&orphan);
+        }
         let turn = self.turn(chance);
         for (path, id) in names {
             // A folder that did not last took along what lay in it.
@@ -298,6 +304,11 @@ impl Platter {
     }
 }
 
+/// Whether a path lies in a folder that is there.
+fn is_in(path: &Path, folders: &BTreeSet<PathBuf>) -> bool {
+    path.parent().is_none_or(|folder| folder == Path::new("") || folders.contains(folder))
+}
+
 fn donors_of<'a>(files: impl Iterator<Item = &'a Vec<u8>>, from: usize) -> Vec<&'a Vec<u8>> {
     files.filter(|bytes| bytes.len() > from).collect()
 }
@@ -319,7 +330,8 @@ fn put_what_lasts(
         Loss::Prefix if at > turn => return,
         Loss::Cut if at > turn => return,
         Loss::Cut if at == turn => {
-            data.put(bytes, offset, 0, chance(size + 1));
+            let end = (offset + chance(size + 1)) / SECTOR_SIZE * SECTOR_SIZE;
+            data.put(bytes, offset, 0, end.saturating_sub(offset));
             return;
         }
         Loss::Reordered if at < turn => return,

@@ -3,6 +3,7 @@
 
 use super::Shared;
 use crate::domain::Durability;
+use crate::env::Background;
 use crate::error::{Error, Result};
 use crate::log::company::Advice;
 use crate::log::segment::Segment;
@@ -31,8 +32,13 @@ impl Chores for Shared {
         if self.watermarks.failure().is_some() {
             return Rest::Sleep;
         }
+        let done = match self.background {
+            Background::Threads => self.attend(can_look),
+            Background::Caller if self.has_ended.load(Ordering::SeqCst) => Ok(Rest::Sleep),
+            Background::Caller => self.commit().map(|()| Rest::Sleep),
+        };
         // A failure is known to everyone who waits.
-        self.attend(can_look).unwrap_or(Rest::Sleep)
+        done.unwrap_or(Rest::Sleep)
     }
 }
 
@@ -106,7 +112,7 @@ impl Shared {
     }
 
     /// Writes what is there, and syncs when somebody wants it.
-    fn commit(&self) -> Result<()> {
+    pub(super) fn commit(&self) -> Result<()> {
         {
             let _turn = self.turn(self.writer.lock())?;
             let group = self.take(&mut self.lock());

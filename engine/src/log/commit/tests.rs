@@ -65,7 +65,13 @@ impl World {
         };
         let segment = Segment::salvage(&path, file.clone(), header, false).expect("a segment");
         let segment = Arc::new(segment);
-        let log = Log::start(segment.clone(), 64 << 20, Duration::from_secs(60), Arc::default());
+        let log = Log::start(
+            segment.clone(),
+            64 << 20,
+            Duration::from_secs(60),
+            Arc::default(),
+            Background::Threads,
+        );
         World { log, segment, file, _folder: folder }
     }
 

@@ -2,11 +2,34 @@
 
 use crate::campaign::Campaign;
 
+mod crash;
+mod damage;
+mod fuzz;
+mod history;
+mod io_faults;
+mod kill;
 mod model;
+mod nested;
+mod power;
 mod schedules;
+mod syncs;
+mod tenants;
 
 /// Every campaign, in the order the page has them.
-pub const ALL: &[&Campaign] = &[&model::CAMPAIGN, &schedules::CAMPAIGN];
+pub const ALL: &[&Campaign] = &[
+    &model::CAMPAIGN,
+    &crash::CAMPAIGN,
+    &nested::CAMPAIGN,
+    &io_faults::CAMPAIGN,
+    &damage::CAMPAIGN,
+    &kill::CAMPAIGN,
+    &power::CAMPAIGN,
+    &history::CAMPAIGN,
+    &schedules::CAMPAIGN,
+    &syncs::CAMPAIGN,
+    &tenants::CAMPAIGN,
+    &fuzz::CAMPAIGN,
+];
 
 /// A campaign by its name.
 pub fn find(name: &str) -> Option<&'static Campaign> {

@@ -1,7 +1,7 @@
 //! The lines of an export, each a JSON document: a header, then each queue followed by its messages,
 //! then an end that says how many there were. Knows no file and no folder.
 
-use super::body::Body;
+use crate::body::Body;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use marconi_engine::inspect::{ClaimImage, LifeImage, MessageImage, QueueImage};
@@ -11,27 +11,27 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 /// The version of these lines.
-pub(crate) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Header {
+pub struct Header {
     /// [`VERSION`]; also what tells such a file from others.
-    pub(crate) marconi_export: u32,
+    pub marconi_export: u32,
     /// The folder's own number, as hex.
-    pub(crate) engine_id: String,
+    pub engine_id: String,
     /// The moment of which all this is true.
-    pub(crate) exported_ms: u64,
+    pub exported_ms: u64,
     /// Where the log ended: ids given out later lie behind it.
-    pub(crate) end_lsn: u64,
+    pub end_lsn: u64,
     /// Size of the folder's log files.
-    pub(crate) segment_size_bytes: u64,
+    pub segment_size_bytes: u64,
 }
 
 /// Any other line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Line<'a> {
+pub enum Line<'a> {
     /// A queue; its messages follow.
     #[serde(borrow)]
     Queue(QueueLine<'a>),
@@ -45,7 +45,7 @@ pub(crate) enum Line<'a> {
 /// All of a queue but its messages.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct QueueLine<'a> {
+pub struct QueueLine<'a> {
     #[serde(borrow)]
     project: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -86,7 +86,7 @@ struct LifeLine {
 /// A message.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct MessageLine<'a> {
+pub struct MessageLine<'a> {
     seq: u64,
     created_ms: u64,
     /// As posted.
@@ -99,13 +99,18 @@ pub(crate) struct MessageLine<'a> {
 /// How much there was: a file without it was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct EndLine {
-    pub(crate) queues: u64,
-    pub(crate) messages: u64,
+pub struct EndLine {
+    /// Lines of queues.
+    pub queues: u64,
+    /// Lines of messages.
+    pub messages: u64,
 }
 
 /// Reads the first line.
-pub(crate) fn header(line: &[u8]) -> anyhow::Result<Header> {
+///
+/// # Errors
+/// When it is none of an export, or of one in a version that is not known.
+pub fn header(line: &[u8]) -> anyhow::Result<Header> {
     let header: Header = serde_json::from_slice(line)
         .context("this is no export: the first line has to begin with {\"marconi_export\":1")?;
     if header.marconi_export != VERSION {
@@ -149,7 +154,10 @@ impl<'a> From<&'a QueueImage> for QueueLine<'a> {
 
 impl QueueLine<'_> {
     /// What the line says.
-    pub(crate) fn image(&self) -> anyhow::Result<QueueImage> {
+    ///
+    /// # Errors
+    /// When a name is too long, or an id, a durability or base64 is none.
+    pub fn image(&self) -> anyhow::Result<QueueImage> {
         let longest = QueueKey::PART_SIZE_MAX;
         let key = QueueKey::new(self.project.as_deref(), &self.queue)
             .with_context(|| format!("project or queue has more than {longest} bytes"))?;
@@ -197,7 +205,7 @@ impl<'a> From<&MessageImage<'a>> for MessageLine<'a> {
 
 impl MessageLine<'_> {
     /// What the line says besides the body.
-    pub(crate) fn image<'b>(&self, body: &'b [u8]) -> MessageImage<'b> {
+    pub fn image<'b>(&self, body: &'b [u8]) -> MessageImage<'b> {
         MessageImage {
             seq: Seq(self.seq),
             created_ms: self.created_ms,
@@ -208,7 +216,10 @@ impl MessageLine<'_> {
     }
 
     /// The body.
-    pub(crate) fn body(&self) -> anyhow::Result<Cow<'_, [u8]>> {
+    ///
+    /// # Errors
+    /// When the base64 is none.
+    pub fn body(&self) -> anyhow::Result<Cow<'_, [u8]>> {
         self.body.bytes().context("body")
     }
 }

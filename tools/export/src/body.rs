@@ -10,7 +10,7 @@ use std::borrow::Cow;
 /// A body, or metadata, in a document for programs.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Body<'a> {
+pub enum Body<'a> {
     /// Valid JSON on one line, with nothing before or behind it.
     #[serde(borrow)]
     Json(&'a RawValue),
@@ -23,7 +23,8 @@ pub(crate) enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(crate) fn of(bytes: &'a [u8]) -> Body<'a> {
+    /// The form that keeps these bytes.
+    pub fn of(bytes: &'a [u8]) -> Body<'a> {
         match std::str::from_utf8(bytes) {
             Ok(text) => match json(text) {
                 Some(raw) => Body::Json(raw),
@@ -37,7 +38,7 @@ impl<'a> Body<'a> {
     ///
     /// # Errors
     /// When the base64 is none.
-    pub(crate) fn bytes(&self) -> Result<Cow<'_, [u8]>, base64::DecodeError> {
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, base64::DecodeError> {
         Ok(match self {
             Body::Json(raw) => raw.get().as_bytes().into(),
             Body::Text(text) => text.as_bytes().into(),
@@ -56,7 +57,7 @@ fn json(text: &str) -> Option<&RawValue> {
 
 /// Bytes on a line for people: text with what a terminal would obey made visible, or how many there
 /// are.
-pub(crate) fn shown(bytes: &[u8]) -> String {
+pub fn shown(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text
             .chars()

@@ -1,12 +1,15 @@
 //! What a client knows: the steps it took, and the state they have to leave. Plain collections, no
 //! engine.
 
+use marconi_engine::Durability;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     Create(String),
+    /// At this level, which changes nothing that can be seen here.
+    CreateAt(String, Durability),
     Remove(String),
     SetMetadata(String, u8),
     /// Numbers and sizes of the bodies.
@@ -33,34 +36,34 @@ pub(crate) enum Step {
 
 /// What can be seen, without ids: messages by their numbers, claims by what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct View(pub(crate) BTreeMap<String, QueueView>);
+pub struct View(pub BTreeMap<String, QueueView>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct QueueView {
-    pub(crate) metadata: Vec<u8>,
-    pub(crate) messages: Vec<u64>,
+pub struct QueueView {
+    pub metadata: Vec<u8>,
+    pub messages: Vec<u64>,
     /// What each holds, and when it ends: two states that differ in nothing else go different ways.
-    pub(crate) claims: BTreeSet<(Vec<u64>, u64)>,
+    pub claims: BTreeSet<(Vec<u64>, u64)>,
 }
 
 /// The state that the steps so far have to leave.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Record {
-    pub(crate) queues: BTreeMap<String, QueueRecord>,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    pub queues: BTreeMap<String, QueueRecord>,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct QueueRecord {
-    pub(crate) metadata: Vec<u8>,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueRecord {
+    pub metadata: Vec<u8>,
     /// Each with the claim that holds it.
-    pub(crate) messages: BTreeMap<u64, Option<u64>>,
+    pub messages: BTreeMap<u64, Option<u64>>,
     /// When each claim ends.
-    pub(crate) claims: BTreeMap<u64, u64>,
+    pub claims: BTreeMap<u64, u64>,
 }
 
 impl Record {
     /// The state after a step made at `now_ms`.
-    pub(crate) fn after(&self, step: &Step, now_ms: u64) -> Record {
+    pub fn after(&self, step: &Step, now_ms: u64) -> Record {
         let mut next = self.clone();
         next.expire(now_ms);
         next.apply(step, now_ms);
@@ -73,7 +76,7 @@ impl Record {
 
     fn apply(&mut self, step: &Step, now_ms: u64) {
         match step {
-            Step::Create(name) => {
+            Step::Create(name) | Step::CreateAt(name, _) => {
                 self.queues.entry(name.clone()).or_default();
             }
             Step::Remove(name) => {
@@ -112,7 +115,7 @@ impl Record {
     }
 
     /// Ends the claims that have run out.
-    pub(crate) fn expire(&mut self, now_ms: u64) {
+    pub fn expire(&mut self, now_ms: u64) {
         for queue in self.queues.values_mut() {
             let ended: Vec<u64> = queue
                 .claims
@@ -125,7 +128,7 @@ impl Record {
     }
 
     /// What a client sees at `now_ms`.
-    pub(crate) fn view(&self, now_ms: u64) -> View {
+    pub fn view(&self, now_ms: u64) -> View {
         let mut now = self.clone();
         now.expire(now_ms);
         let queues = now.queues.iter().map(|(name, queue)| {
@@ -144,7 +147,7 @@ impl Record {
     }
 
     /// What each claim of any queue holds.
-    pub(crate) fn groups(&self) -> BTreeMap<u64, Vec<u64>> {
+    pub fn groups(&self) -> BTreeMap<u64, Vec<u64>> {
         self.queues.values().flat_map(QueueRecord::groups).collect()
     }
 }

@@ -1,9 +1,9 @@
 //! What happens when the disk fails, fills up or lies: each guarantee with the one fault it is about.
 
-use crate::record::Step;
-use crate::world::{World, body, key, until};
 use marconi_engine::env::sim::Loss;
 use marconi_engine::{ClientId, Engine, Error, ListFilter, NewMessage};
+use marconi_proof::simulated::record::Step;
+use marconi_proof::simulated::world::{World, body, key, until};
 use std::path::{Path, PathBuf};
 
 fn post(engine: &Engine, number: u64, size: usize) -> Result<(), Error> {
@@ -311,7 +311,7 @@ fn ids_told_before_a_power_cut_are_never_given_to_something_else() {
 fn a_clock_set_back_or_far_ahead_over_a_restart_loses_nothing() {
     let world = lived_in(12);
     for by_ms in [-86_400_000_i64, 500_000_000, -400_000_000] {
-        world.clock.set_ms(world.now_ms().saturating_add_signed(by_ms));
+        world.clock.set_ms(world.clock_ms().saturating_add_signed(by_ms));
         let engine = world.open();
         assert_eq!(count(&engine), 33);
         let stats = engine.stats(&key("q")).expect("counts").wait().expect("is durable");

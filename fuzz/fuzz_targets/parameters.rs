@@ -1,0 +1,3 @@
+//! Fuzzes `marconi_fuzz::id`.
+#![cfg_attr(fuzzing, no_main)]
+marconi_fuzz::target!(parameters);
