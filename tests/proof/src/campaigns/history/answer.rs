@@ -203,7 +203,7 @@ mod tests {
         let answer = read(&call, 200, None, page(&body(key)).as_bytes());
         let position = Position { queue: 7, seq: 3 };
         assert_eq!(answer, Answer::Shown(vec![Shown { position, key }]));
-        let changed = body(key).replacen('d', "e", 1);
+        let changed = body(key).replacen("ff", "fe", 1);
         for body in [changed.as_str(), "[1]", "{}"] {
             let answer = read(&call, 200, None, page(body).as_bytes());
             assert!(matches!(answer, Answer::Nonsense(_)), "{body}: {answer}");
