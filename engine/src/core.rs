@@ -12,8 +12,7 @@ use crate::log::segment::Segment;
 use crate::metrics::Counters;
 use crate::state::State;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
-use crate::upkeep::segments::Milestone;
+use crate::sync::{Arc, Condvar, Instant, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -21,6 +20,24 @@ use std::time::Duration;
 
 /// Between two pieces of a segment being filled the disk has so long for other work, at most.
 pub(crate) const BREATH_MAX: Duration = Duration::from_millis(1);
+
+/// How far the log had come when it got its last segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Milestone {
+    pub(crate) at: Instant,
+    pub(crate) log_bytes: u64,
+    pub(crate) sync_count: u64,
+}
+
+impl Milestone {
+    pub(crate) fn of(core: &Core) -> Milestone {
+        Milestone {
+            at: Instant::now(),
+            log_bytes: core.counters.log_bytes.load(Ordering::Relaxed),
+            sync_count: core.counters.sync_us.count(),
+        }
+    }
+}
 
 /// The parts of an open engine.
 #[derive(Debug)]

@@ -63,6 +63,7 @@ const BANNED: [Banned; 7] = [
             // Programs that read and write files of their users' choosing.
             "tools/",
             "fuzz/src/lib.rs",
+            "fuzz/src/change.rs",
         ],
         in_tests: true,
         instead: "go through env::Disk, so that the simulated disk sees it",

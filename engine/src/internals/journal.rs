@@ -2,7 +2,7 @@
 //! Small, so that a schedule has little to do besides what is tried. Decides nothing.
 
 use crate::domain::{Durability, Lsn};
-use crate::env::Disk;
+use crate::env::{Background, Disk};
 use crate::error::Result;
 use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::log::commit::Log;
@@ -39,7 +39,13 @@ impl Journal {
         waiting_max: u64,
     ) -> Result<Journal> {
         let first = make(&*disk, &folder, segment_size, 1, Lsn(SEGMENT_HEADER_SIZE))?;
-        let log = Log::start(Arc::new(first), waiting_max, SYNC_INTERVAL, Arc::default());
+        let log = Log::start(
+            Arc::new(first),
+            waiting_max,
+            SYNC_INTERVAL,
+            Arc::default(),
+            Background::Threads,
+        );
         Ok(Journal { log, disk, folder, segment_size })
     }
 

@@ -1,6 +1,6 @@
 //! Makes the next segment ready, and turns full ones into indexed ones.
 
-use crate::core::{BREATH_MAX, Core};
+use crate::core::{BREATH_MAX, Core, Milestone};
 use crate::domain::{Lsn, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
@@ -69,29 +69,11 @@ fn remove_damaged(core: &Core) -> Result<()> {
     Ok(())
 }
 
-/// How far the log had come when it got its last segment.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Milestone {
-    pub(super) at: Instant,
-    log_bytes: u64,
-    sync_count: u64,
-}
-
-impl Milestone {
-    pub(super) fn of(core: &Core) -> Milestone {
-        Milestone {
-            at: Instant::now(),
-            log_bytes: core.counters.log_bytes.load(Ordering::Relaxed),
-            sync_count: core.counters.sync_us.count(),
-        }
-    }
-
-    /// What suits a log that has come here from `last`.
-    fn blank_since(&self, last: &Milestone) -> Blank {
-        let bytes = self.log_bytes.saturating_sub(last.log_bytes);
-        let syncs = self.sync_count.saturating_sub(last.sync_count);
-        if bytes / syncs.max(1) >= LARGE_SYNC_SIZE { Blank::Reserved } else { Blank::Filled }
-    }
+/// What suits a log that has come from `last` to `now`.
+fn blank_between(last: &Milestone, now: &Milestone) -> Blank {
+    let bytes = now.log_bytes.saturating_sub(last.log_bytes);
+    let syncs = now.sync_count.saturating_sub(last.sync_count);
+    if bytes / syncs.max(1) >= LARGE_SYNC_SIZE { Blank::Reserved } else { Blank::Filled }
 }
 
 /// How a new segment comes by its room on the disk. It reads as zeros either way.
@@ -107,7 +89,7 @@ enum Blank {
 fn make_next(core: &Core, last: &mut Option<Milestone>) -> Result<()> {
     let Some((number, base)) = core.log.wants_next() else { return Ok(()) };
     let now = Milestone::of(core);
-    let blank = last.map_or(Blank::Filled, |last| now.blank_since(&last));
+    let blank = last.map_or(Blank::Filled, |last| blank_between(&last, &now));
     let segment = create(core, number, base, blank)?;
     core.log.set_next(Arc::new(segment));
     let Some(last) = last.replace(Milestone::of(core)) else { return Ok(()) };
@@ -300,7 +282,7 @@ mod tests {
             log_bytes: last.log_bytes + log_bytes,
             sync_count: last.sync_count + sync_count,
         };
-        now.blank_since(&last)
+        blank_between(&last, &now)
     }
 
     #[test]

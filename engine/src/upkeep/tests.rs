@@ -2,7 +2,7 @@
 
 use super::{recover, segments};
 use crate::config::Config;
-use crate::core::Core;
+use crate::core::{Core, Milestone};
 use crate::domain::Durability;
 use crate::env::{Environment, ManualClock};
 use crate::log::frame::Kind;
@@ -41,7 +41,7 @@ fn fill_segment(core: &Core) {
 
 /// A round, as if the log had got its last segment so long ago.
 fn prepare(core: &Core, since: Duration) {
-    let mut last = segments::Milestone::of(core);
+    let mut last = Milestone::of(core);
     last.at = last.at.checked_sub(since).expect("the machine has run for so long");
     *core.preparing.lock().expect("nobody else has it") = Some(last);
     segments::round(core).expect("a round");

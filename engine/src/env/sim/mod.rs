@@ -1,7 +1,7 @@
 //! A simulated disk: real files in a folder of its own, and beside them what a power cut would leave of them. Knows
 //! nothing of what the files hold.
 //!
-//! What a power cut may do stands in [`platter`]. What the disk may do while it runs ([`fault`]): fail, once or for
+//! What a power cut may do stands in `platter.rs`. What the disk may do while it runs ([`Fault`]): fail, once or for
 //! ever, at the n-th change or look of a kind, with `EIO`, `ENOSPC` or after half of a write;
 //! have no room ([`SimDisk::set_capacity`]: what would grow the files beyond it fails whole); refuse all changes
 //! ([`SimDisk::set_read_only`]); go dead at the n-th change ([`SimDisk::stop_at`]). At rest, bits may flip ([`SimDisk::flip`]).
@@ -255,6 +255,12 @@ pub struct Player {
 }
 
 impl Player {
+    /// The places of all syncs, of files and of folders, among the recorded changes.
+    pub fn syncs(&self) -> Vec<usize> {
+        let is_sync = |op: &Op| matches!(op, Op::Sync { .. } | Op::SyncFolder(_));
+        self.ops.iter().enumerate().filter(|(_, op)| is_sync(op)).map(|(at, _)| at).collect()
+    }
+
     /// Has these changes, counted from 0, never have happened: of use for syncs alone, which nobody can tell
     /// from those that were made.
     pub fn leave_out(&mut self, positions: &BTreeSet<usize>) {

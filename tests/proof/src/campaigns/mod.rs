@@ -12,6 +12,7 @@ mod model;
 mod nested;
 mod power;
 mod schedules;
+mod syncs;
 mod tenants;
 
 /// Every campaign, in the order the page has them.
@@ -25,6 +26,7 @@ pub const ALL: &[&Campaign] = &[
     &power::CAMPAIGN,
     &history::CAMPAIGN,
     &schedules::CAMPAIGN,
+    &syncs::CAMPAIGN,
     &tenants::CAMPAIGN,
     &fuzz::CAMPAIGN,
 ];

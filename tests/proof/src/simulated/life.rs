@@ -183,30 +183,43 @@ impl Life {
         self.times.iter().take_while(|(from, _)| *from <= changes).last().expect("it began").1
     }
 
-    /// Opens what a power cut after so many changes left, and returns the state it has.
+    /// Opens what a power cut after so many changes left, and returns the state it has. `how` is told with a failure.
     ///
     /// # Panics
     /// When it does not open, or has none of the states it may have.
     pub fn check(&self, left: &World, changes: usize, how: &str) -> (Engine, Record) {
-        let engine = match left.try_open(left.config()) {
-            Ok(engine) => engine,
-            Err(error) => {
-                panic!("after a power cut at change {changes} ({how}) it does not open: {error}")
-            }
-        };
+        self.find(left, changes, how).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// As [`Life::check`], for whoever expects a failure.
+    ///
+    /// # Errors
+    /// What is wrong.
+    ///
+    /// # Panics
+    /// When what is there contradicts itself.
+    pub fn find(
+        &self,
+        left: &World,
+        changes: usize,
+        how: &str,
+    ) -> Result<(Engine, Record), String> {
+        let context = format!("after a power cut at change {changes} ({how})");
+        let opened = left.try_open(left.config());
+        let engine = opened.map_err(|error| format!("{context} it does not open: {error}"))?;
         let seen = left.view(&engine);
         let now_ms = left.clock_ms();
         let (first, last) = self.allowed(changes);
         let allowed = self.states[first..=last].iter().rev();
         let found = allowed.map(|asked| &asked.record).find(|record| record.view(now_ms) == seen);
         match found {
-            Some(record) => (engine, record.clone()),
-            None => panic!(
-                "after a power cut at change {changes} ({how}) there is {seen:#?}, which is none of the states {first} \
-                 (the last one acknowledged) to {last}: {:#?}\nasked was {:#?}",
+            Some(record) => Ok((engine, record.clone())),
+            None => Err(format!(
+                "{context} there is {seen:#?}, which is none of the states {first} (the last one acknowledged) \
+                 to {last}: {:#?}\nasked was {:#?}",
                 self.states[first].record.view(now_ms),
                 self.states.iter().map(|asked| (asked.at, &asked.step)).collect::<Vec<_>>(),
-            ),
+            )),
         }
     }
 }

@@ -203,7 +203,8 @@ mod tests {
         let answer = read(&call, 200, None, page(&body(key)).as_bytes());
         let position = Position { queue: 7, seq: 3 };
         assert_eq!(answer, Answer::Shown(vec![Shown { position, key }]));
-        let changed = body(key).replacen("ff", "fe", 1);
+        let changed = body(key).replacen('f', "e", 1);
+        assert_ne!(changed, body(key));
         for body in [changed.as_str(), "[1]", "{}"] {
             let answer = read(&call, 200, None, page(body).as_bytes());
             assert!(matches!(answer, Answer::Nonsense(_)), "{body}: {answer}");

@@ -6,12 +6,15 @@ mod operation;
 mod pair;
 
 use crate::campaign::{Campaign, Width, none};
+use marconi_engine::env::Background;
 use operation::sequence;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::Cell;
 
 const SHRINK_STEPS_MAX: u32 = 2_000;
+/// One in so many sequences runs with the engine's own threads, on a disk.
+const WITH_THREADS: u64 = 64;
 
 /// See the file's first lines.
 pub(super) const CAMPAIGN: Campaign = Campaign {
@@ -39,10 +42,13 @@ fn trial(seed: u64) -> anyhow::Result<u64> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let tree = sequence().new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    // One thread without a disk does fifty times as much; threads and a disk get a share all the same.
+    let background =
+        if seed.is_multiple_of(WITH_THREADS) { Background::Threads } else { Background::Caller };
     let count = Cell::new(0);
     let outcome = runner.run_one(tree, |sequence| {
         count.set(sequence.operations.len() as u64);
-        pair::run(&sequence).map_err(|cause| TestCaseError::fail(format!("{cause:#}")))
+        pair::run(&sequence, background).map_err(|cause| TestCaseError::fail(format!("{cause:#}")))
     });
     match outcome {
         Ok(_) => Ok(count.get()),

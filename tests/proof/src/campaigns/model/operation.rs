@@ -72,7 +72,7 @@ pub(crate) fn sequence() -> impl Strategy<Value = Sequence> {
     let survives_a_crash =
         select(vec![Durability::Os, Durability::Interval, Durability::Group, Durability::Each]);
     let weights = vec(prop_oneof![3 => Just(1), 1 => Just(0), 1 => Just(6)], KIND_COUNT);
-    let operations = weights.prop_flat_map(|weights| vec(operation(&weights), 1..60));
+    let operations = weights.prop_flat_map(|weights| vec(operation(&weights), 1..200));
     (survives_a_crash, select(vec![1, 200]), operations).prop_map(
         |(durability, upkeep_interval_ms, operations)| Sequence {
             durability,
@@ -102,20 +102,20 @@ fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
         3 => any::<Index>().prop_map(NamedClaim::Seen),
     ];
     let kinds: [(u32, BoxedStrategy<Operation>); KIND_COUNT] = [
-        (6, (name(), floor).prop_map(|(name, floor)| Operation::Create { name, floor }).boxed()),
-        (1, name().prop_map(|name| Operation::Remove { name }).boxed()),
+        (24, (name(), floor).prop_map(|(name, floor)| Operation::Create { name, floor }).boxed()),
+        (4, name().prop_map(|name| Operation::Remove { name }).boxed()),
         (
-            2,
+            8,
             (name(), size()).prop_map(|(name, size)| Operation::SetMetadata { name, size }).boxed(),
         ),
         (
-            10,
+            40,
             (name(), 0..3_u8, vec((ttl_s(), size()), 1..6))
                 .prop_map(|(name, by, messages)| Operation::Post { name, by, messages })
                 .boxed(),
         ),
         (
-            5,
+            20,
             (name(), option::of(any::<Index>()), limit(), option::of(0..3_u8), any::<bool>())
                 .prop_map(|(name, after, limit, not_by, with_claimed)| Operation::List {
                     name,
@@ -127,25 +127,25 @@ fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
                 .boxed(),
         ),
         (
-            3,
+            12,
             (name(), messages())
                 .prop_map(|(name, messages)| Operation::Get { name, messages })
                 .boxed(),
         ),
         (
-            7,
+            28,
             (name(), any::<Index>(), claim)
                 .prop_map(|(name, message, claim)| Operation::Delete { name, message, claim })
                 .boxed(),
         ),
         (
-            3,
+            12,
             (name(), messages())
                 .prop_map(|(name, messages)| Operation::DeleteMany { name, messages })
                 .boxed(),
         ),
         (
-            8,
+            32,
             (name(), claim_ttl_s(), grace_s(), limit())
                 .prop_map(|(name, ttl_s, grace_s, limit)| Operation::Claim {
                     name,
@@ -156,13 +156,13 @@ fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
                 .boxed(),
         ),
         (
-            3,
+            12,
             (name(), any::<Index>())
                 .prop_map(|(name, claim)| Operation::ClaimGet { name, claim })
                 .boxed(),
         ),
         (
-            4,
+            16,
             (name(), any::<Index>(), claim_ttl_s(), grace_s())
                 .prop_map(|(name, claim, ttl_s, grace_s)| Operation::Renew {
                     name,
@@ -173,19 +173,19 @@ fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
                 .boxed(),
         ),
         (
-            3,
+            12,
             (name(), any::<Index>())
                 .prop_map(|(name, claim)| Operation::Release { name, claim })
                 .boxed(),
         ),
-        (3, name().prop_map(|name| Operation::Stats { name }).boxed()),
+        (12, name().prop_map(|name| Operation::Stats { name }).boxed()),
         (
-            1,
+            4,
             (option::of(name()), limit())
                 .prop_map(|(after, limit)| Operation::Queues { after, limit })
                 .boxed(),
         ),
-        (7, by_ms().prop_map(|by_ms| Operation::ClockOn { by_ms }).boxed()),
+        (28, by_ms().prop_map(|by_ms| Operation::ClockOn { by_ms }).boxed()),
         (2, by_ms().prop_map(|by_ms| Operation::ClockBack { by_ms }).boxed()),
         (2, Just(Operation::Checkpoint).boxed()),
         (2, Just(Operation::Compact).boxed()),

@@ -4,7 +4,7 @@
 use super::operation::{NAME_COUNT, Name, NamedClaim, Operation, Sequence};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use marconi_engine::env::{Environment, ManualClock};
+use marconi_engine::env::{Background, Environment, ManualClock};
 use marconi_engine::{
     Attendance, ClaimId, ClientId, Config, Created, Engine, Error, ListFilter, Lsn, Marker,
     MessageId, QueueId, QueueKey, Seq,
@@ -23,12 +23,15 @@ use tempfile::TempDir;
 const START_MS: u64 = 1_767_225_600_000;
 const MIB: u64 = 1 << 20;
 const PAGE_SIZE: usize = 7;
+/// Where files are memory, so that a sync takes no time.
+const MEMORY: &str = "/dev/shm";
 
 /// Both, and what was seen so far.
 pub(crate) struct Pair {
     /// In every second sequence this thread attends to the log.
     attendance: Option<Attendance>,
     attends: bool,
+    background: Background,
     engine: Engine,
     model: Model,
     clock: Arc<ManualClock>,
@@ -44,9 +47,10 @@ pub(crate) struct Pair {
 }
 
 /// Runs a whole sequence; an error says at which step the two came apart.
-pub(crate) fn run(sequence: &Sequence) -> anyhow::Result<()> {
-    let mut pair = Pair::new(sequence)?;
+pub(crate) fn run(sequence: &Sequence, background: Background) -> anyhow::Result<()> {
+    let mut pair = Pair::new(sequence, background)?;
     for (step, operation) in sequence.operations.iter().enumerate() {
+        pair.care(step).context("upkeep")?;
         pair.take(operation).with_context(|| format!("step {step}, {operation:?}"))?;
     }
     pair.compare_all().context("at the end")?;
@@ -54,8 +58,12 @@ pub(crate) fn run(sequence: &Sequence) -> anyhow::Result<()> {
 }
 
 impl Pair {
-    fn new(sequence: &Sequence) -> anyhow::Result<Pair> {
-        let folder = tempfile::tempdir().context("make a folder")?;
+    fn new(sequence: &Sequence, background: Background) -> anyhow::Result<Pair> {
+        let memory = Path::new(MEMORY);
+        // Where threads wait for syncs, those are to be a disk's.
+        let is_in_memory = background == Background::Caller && memory.is_dir();
+        let folder = if is_in_memory { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let folder = folder.context("make a folder")?;
         let config = Config {
             durability: sequence.durability,
             segment_size_bytes: MIB,
@@ -65,11 +73,12 @@ impl Pair {
             ..Config::new(folder.path().join("data"))
         };
         let clock = Arc::new(ManualClock::new(START_MS));
-        let engine = open(&config, &clock)?;
+        let engine = open(&config, &clock, background)?;
         let attends = sequence.operations.len().is_multiple_of(2);
         Ok(Pair {
             attendance: attends.then(|| engine.attend()),
             attends,
+            background,
             engine,
             model: Model::new(sequence.durability),
             clock,
@@ -82,6 +91,17 @@ impl Pair {
             may_skip: [false; NAME_COUNT],
             _folder: folder,
         })
+    }
+
+    /// What threads would have done meanwhile, where there are none.
+    fn care(&self, step: usize) -> anyhow::Result<()> {
+        if self.background == Background::Caller {
+            self.engine.prepare()?;
+            if step.is_multiple_of(4) {
+                self.engine.care()?;
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, operation: &Operation) -> anyhow::Result<()> {
@@ -160,7 +180,7 @@ impl Pair {
                 self.engine.close()?;
                 let least_ms = self.model.last_end_ms(now_ms);
                 self.set_clock(now_ms.saturating_sub(*by_ms).max(least_ms));
-                self.engine = open(&self.config, &self.clock)?;
+                self.engine = open(&self.config, &self.clock, self.background)?;
                 self.compare_all()
             }
             Operation::Checkpoint => Ok(self.engine.checkpoint()?),
@@ -183,7 +203,7 @@ impl Pair {
     }
 
     fn reopen(&mut self) -> anyhow::Result<()> {
-        self.engine = open(&self.config, &self.clock)?;
+        self.engine = open(&self.config, &self.clock, self.background)?;
         self.attendance = self.attends.then(|| self.engine.attend());
         Ok(())
     }
@@ -338,9 +358,13 @@ impl Pair {
 
 const PROJECT: Option<&str> = Some("p");
 
-fn open(config: &Config, clock: &Arc<ManualClock>) -> anyhow::Result<Engine> {
-    let environment =
-        Environment { clock: Arc::<ManualClock>::clone(clock), ..Environment::system() };
+fn open(
+    config: &Config,
+    clock: &Arc<ManualClock>,
+    background: Background,
+) -> anyhow::Result<Engine> {
+    let clock = Arc::<ManualClock>::clone(clock);
+    let environment = Environment { clock, background, ..Environment::system() };
     Engine::open_in(config.clone(), environment)
         .with_context(|| format!("open the engine over {:?}", files(&config.folder)))
 }
