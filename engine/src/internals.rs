@@ -4,6 +4,7 @@
 use crate::domain::Lsn;
 use crate::env::{File, Mapping};
 use crate::files::checkpoint::{Checkpoint, QueueShape};
+use crate::files::format::SegmentHeader;
 use crate::files::segment_index::SegmentIndex;
 use crate::log::frame::{self, Head, Invalid};
 use crate::log::segment::Segment;
@@ -69,10 +70,10 @@ impl File for Memory {
     }
 }
 
-/// As a start reads an index: how many messages the runs that are whole have. `None` when it would be
-/// made anew.
+/// As a start reads the index of the segment that it names: how many messages the runs that are whole have.
+/// `None` when it would be made anew.
 pub fn read_index(bytes: &[u8]) -> Option<usize> {
-    let index = SegmentIndex::read(aligned(bytes)).ok()?;
+    let index = SegmentIndex::read(aligned(bytes), &SegmentHeader::named_by_index(bytes)?).ok()?;
     let runs = (0..index.run_count()).filter_map(|number| {
         let entries = index.entries(number)?;
         assert_eq!(entries.len(), index.run(number).count as usize);

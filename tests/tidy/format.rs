@@ -407,6 +407,15 @@ impl Reader {
         assert_eq!(self.index.get(bytes, 0, "run_count"), run_count as u64);
         let crc = u64::from(crc32fast::hash(&bytes[runs..runs + run_count * 56]));
         assert_eq!(self.index.get(bytes, 0, "runs_crc"), crc);
+        let engine_id = |table: &Layout, bytes: &[u8]| {
+            let start = table.offset("engine_id");
+            bytes[start..start + 16].to_vec()
+        };
+        assert_eq!(engine_id(&self.index, bytes), engine_id(&self.segment, segment));
+        for field in ["number", "generation"] {
+            let whose = self.segment.get(segment, 0, field);
+            assert_eq!(self.index.get(bytes, 0, field), whose, "{field}");
+        }
         for run in (0..run_count).map(|number| runs + number * 56) {
             let first = entries + self.run.get(bytes, run, "start") as usize * 32;
             let count = self.run.get(bytes, run, "count") as usize;

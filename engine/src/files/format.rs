@@ -47,6 +47,9 @@ pub enum BadHeader {
     /// Of another data folder.
     #[error("the file belongs to another data folder")]
     Engine,
+    /// An index of another segment.
+    #[error("the index belongs to another segment")]
+    Segment,
     /// Numbers that cannot be.
     #[error("the header's numbers do not fit each other")]
     Numbers,
@@ -160,6 +163,27 @@ impl SegmentHeader {
             field.copy_from_slice(&number.to_le_bytes());
         }
         encode(MAGIC_SEGMENT, &fields)
+    }
+
+    /// What tells its file from every other, for an index to say whose it is.
+    pub(crate) fn identity(&self) -> [u64; 4] {
+        let engine_id = self.engine_id;
+        [engine_id as u64, (engine_id >> 64) as u64, self.number, self.generation]
+    }
+
+    /// The header of some segment that the index with these bytes would say is its own.
+    pub(crate) fn named_by_index(bytes: &[u8]) -> Option<SegmentHeader> {
+        let header = bytes.get(..HEADER_SIZE)?;
+        Some(SegmentHeader {
+            engine_id: u128_at(header, 40),
+            number: u64_at(header, 56),
+            last_number: u64_at(header, 56),
+            generation: u64_at(header, 64),
+            base: Lsn(0),
+            span: 0,
+            created_ms: 0,
+            after_checkpoint: 0,
+        })
     }
 
     /// The folder that a header says it belongs to, proved by nothing.

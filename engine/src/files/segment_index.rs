@@ -6,7 +6,7 @@
 //!   the checksum of its entries, checked when the run is first looked at.
 
 use super::archive::Archived;
-use super::format::{self, BadHeader, HEADER_SIZE};
+use super::format::{self, BadHeader, HEADER_SIZE, SegmentHeader};
 use crate::domain::{ClientId, QueueId};
 use crate::env::{Disk, PIECE_SIZE};
 use crate::error::{Error, Result};
@@ -236,23 +236,31 @@ pub(crate) fn entry_of(
     }
 }
 
-/// The bytes of an index: aligned as a map would be.
-fn encode(archive: &Archive) -> AlignedVec<16> {
+/// The bytes of the index of this segment: aligned as a map would be.
+fn encode(archive: &Archive, segment: &SegmentHeader) -> AlignedVec<16> {
     let body = rkyv::to_bytes::<rkyv::rancor::Error>(archive)
         .expect("an archive of integers can always be written");
-    let fields = [body.len() as u64, archive.runs.len() as u64, u64::from(runs_crc(&archive.runs))];
+    let [size, run_count] = [body.len() as u64, archive.runs.len() as u64];
+    let [low, high, number, generation] = segment.identity();
+    let crc = u64::from(runs_crc(&archive.runs));
+    let fields = [size, run_count, crc, low, high, number, generation];
     let mut bytes = AlignedVec::with_capacity(HEADER_SIZE + body.len());
     bytes.extend_from_slice(&format::encode_fields(MAGIC, &fields));
     bytes.extend_from_slice(&body);
     bytes
 }
 
-/// Writes the index of `segment` aside, syncs it, and gives it its name.
-pub(crate) fn write(disk: &dyn Disk, segment: &Path, builder: IndexBuilder) -> Result<()> {
-    store(disk, segment, &encode(&builder.finish()))
+/// Writes the index of the segment with this header, beside `path`.
+pub(crate) fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    segment: &SegmentHeader,
+    builder: IndexBuilder,
+) -> Result<()> {
+    store(disk, path, &encode(&builder.finish(), segment))
 }
 
-/// Writes these bytes of an index.
+/// Writes these bytes of an index aside, syncs them, and gives them the name that belongs to `segment`.
 pub(crate) fn store(disk: &dyn Disk, segment: &Path, bytes: &[u8]) -> Result<()> {
     let path = format::index_path(segment);
     let aside = path.with_extension("idx.tmp");
@@ -298,22 +306,33 @@ pub struct SegmentIndex {
 
 impl SegmentIndex {
     /// An index that is kept in memory alone.
-    pub(crate) fn of(archive: &Archive) -> SegmentIndex {
-        SegmentIndex::read(Bytes::from_owner(encode(archive))).expect("it was just encoded")
+    pub(crate) fn of(archive: &Archive, segment: &SegmentHeader) -> SegmentIndex {
+        let bytes = Bytes::from_owner(encode(archive, segment));
+        SegmentIndex::read(bytes, segment).expect("it was just encoded")
     }
 
-    /// Opens the index beside a segment. `None` when it is not there or not whole: it can be made
-    /// again from the segment.
-    pub(crate) fn open(disk: &dyn Disk, segment: &Path) -> Option<SegmentIndex> {
-        let file = disk.open_to_read(&format::index_path(segment)).ok()?;
-        SegmentIndex::read(file.map().ok()?.bytes).ok()
+    /// Opens the index beside a segment. `None` when it is not there, not whole or not this segment's: it can
+    /// be made again from the segment.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        segment: &SegmentHeader,
+    ) -> Option<SegmentIndex> {
+        let file = disk.open_to_read(&format::index_path(path)).ok()?;
+        SegmentIndex::read(file.map().ok()?.bytes, segment).ok()
     }
 
-    /// Checks the bytes of an index, which have to be aligned as a map is.
-    pub(crate) fn read(bytes: Bytes) -> std::result::Result<SegmentIndex, BadHeader> {
+    /// Checks the bytes of a segment's index, which have to be aligned as a map is.
+    pub(crate) fn read(
+        bytes: Bytes,
+        segment: &SegmentHeader,
+    ) -> std::result::Result<SegmentIndex, BadHeader> {
         let fields = format::decode(MAGIC, &bytes)?;
         let field = |place: usize| crate::log::frame::u64_at(fields, place * 8);
         let (size, run_count, crc) = (field(0), field(1), field(2));
+        if (3..).zip(segment.identity()).any(|(place, wanted)| field(place) != wanted) {
+            return Err(BadHeader::Segment);
+        }
         let end = usize::try_from(size).ok().and_then(|size| size.checked_add(HEADER_SIZE));
         let end = end.filter(|end| *end <= bytes.len()).ok_or(BadHeader::Short)?;
         let archive: Archived<ArchivedArchive> =

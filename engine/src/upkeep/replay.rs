@@ -143,7 +143,7 @@ impl Replay {
 
     fn find_index(&self, disk: &dyn Disk, segment: &Segment) -> Option<SegmentIndex> {
         let is_damaged = self.damaged_indexes.contains(&format::index_path(&segment.path));
-        if is_damaged { None } else { SegmentIndex::open(disk, &segment.path) }
+        if is_damaged { None } else { SegmentIndex::open(disk, &segment.path, &segment.header) }
     }
 
     /// Takes note of what is wrong and lets the replay go on, or ends it.

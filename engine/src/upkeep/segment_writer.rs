@@ -129,9 +129,9 @@ impl SegmentWriter {
             self.abandon();
             return Err(error);
         }
-        let SegmentWriter { disk, folder, aside, engine_id, index, .. } = self;
+        let SegmentWriter { disk, folder, aside, index, .. } = self;
         let path = folder.join(header.file_name());
-        Ok(Finished { disk, folder, aside, path, engine_id, index })
+        Ok(Finished { disk, folder, aside, path, header: *header, index })
     }
 
     fn store(&self, header: &SegmentHeader) -> Result<()> {
@@ -154,7 +154,7 @@ pub(crate) struct Finished {
     aside: PathBuf,
     /// The name it will have.
     pub(crate) path: PathBuf,
-    engine_id: u128,
+    header: SegmentHeader,
     index: IndexBuilder,
 }
 
@@ -164,17 +164,17 @@ impl Finished {
     /// # Errors
     /// It may have its name all the same.
     pub(crate) fn adopt(self) -> Result<Segment> {
-        let Finished { disk, folder, aside, path, engine_id, index } = self;
+        let Finished { disk, folder, aside, path, header, index } = self;
         let disk = &*disk;
-        if let Err(error) = segment_index::write(disk, &path, index) {
+        if let Err(error) = segment_index::write(disk, &path, &header, index) {
             let _ = disk.remove(&aside);
             return Err(error);
         }
         let failed = |cause| Error::io("writing", aside.as_path(), cause);
         disk.rename(&aside, &path).map_err(failed)?;
         disk.sync_folder(&folder).map_err(failed)?;
-        let segment = Segment::open(disk, &path, engine_id)?;
-        let index = SegmentIndex::open(disk, &path)
+        let segment = Segment::open(disk, &path, header.engine_id)?;
+        let index = SegmentIndex::open(disk, &path, &header)
             .ok_or_else(|| segment.damaged(0, "its new index cannot be read".to_owned()))?;
         segment.set_index(index);
         segment.set_indexed();

@@ -187,7 +187,7 @@ pub(crate) fn seal_all(core: &Core) -> Result<()> {
 fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
     let disk = &*core.env.disk;
     // One may be there from before the start; what is adopted now is not looked at as a start would.
-    let found = SegmentIndex::open(disk, &segment.path);
+    let found = SegmentIndex::open(disk, &segment.path, &segment.header);
     let index = match found.filter(|index| index.check_entries().is_ok()) {
         Some(index) => index,
         None => {
@@ -229,8 +229,8 @@ pub(crate) fn make_index(
 }
 
 fn write_index(disk: &dyn Disk, segment: &Segment, builder: IndexBuilder) -> Result<SegmentIndex> {
-    segment_index::write(disk, &segment.path, builder)?;
-    SegmentIndex::open(disk, &segment.path)
+    segment_index::write(disk, &segment.path, &segment.header, builder)?;
+    SegmentIndex::open(disk, &segment.path, &segment.header)
         .ok_or_else(|| segment.damaged(0, "the index just written cannot be read".to_owned()))
 }
 
@@ -240,7 +240,7 @@ pub(crate) fn index_in_memory(
     segment: &Segment,
     engine_id: u128,
 ) -> Result<SegmentIndex> {
-    Ok(SegmentIndex::of(&read_frames(segment, engine_id, || {})?.finish()))
+    Ok(SegmentIndex::of(&read_frames(segment, engine_id, || {})?.finish(), &segment.header))
 }
 
 /// Reads all frames of a segment into an index. `pause` is called after each.

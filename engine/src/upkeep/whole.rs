@@ -70,7 +70,7 @@ impl FoundIndex {
     pub(crate) fn open(disk: &dyn Disk, segment: &Segment) -> FoundIndex {
         let path = format::index_path(&segment.path);
         match disk.open_to_read(&path).and_then(|file| Ok((file.map()?, file))) {
-            Ok((mapping, file)) => match SegmentIndex::read(mapping.bytes) {
+            Ok((mapping, file)) => match SegmentIndex::read(mapping.bytes, &segment.header) {
                 Ok(index) => FoundIndex::Found(index, file),
                 Err(why) => FoundIndex::Damaged(why.to_string()),
             },
@@ -129,7 +129,7 @@ pub(crate) fn read(
     let has_lost = !holes.is_empty() || ends_early(end).is_some();
     // A rewritten segment ends with its file, wherever that was cut: only its index knows of more.
     let size = (end == ScanEnd::Eof).then_some(end_position);
-    let (state, index, is_cut) = check_index(found, scratch, has_lost, size);
+    let (state, index, is_cut) = check_index(segment, found, scratch, has_lost, size);
     if is_cut {
         end = ScanEnd::Invalid(Invalid::Length);
     }
@@ -191,6 +191,7 @@ impl Reader<'_> {
 /// Holds the index beside a segment against one made from what could be read of it. Which to use; and whether
 /// it is right but for messages behind `size`, where the segment ends.
 fn check_index(
+    segment: &Segment,
     found: FoundIndex,
     scratch: &mut Scratch,
     has_holes: bool,
@@ -198,7 +199,7 @@ fn check_index(
 ) -> (IndexState, SegmentIndex, bool) {
     scratch.index.fill(&mut scratch.archive);
     let made = &scratch.archive;
-    let anew = |state| (state, SegmentIndex::of(made), false);
+    let anew = |state| (state, SegmentIndex::of(made, &segment.header), false);
     let found = match found {
         FoundIndex::Missing => return anew(IndexState::Missing),
         FoundIndex::Damaged(why) => return anew(IndexState::Damaged(why)),

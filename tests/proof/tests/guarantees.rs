@@ -1,7 +1,7 @@
 //! What happens when the disk fails, fills up or lies: each guarantee with the one fault it is about.
 
 use marconi_engine::env::sim::Loss;
-use marconi_engine::{ClientId, Engine, Error, ListFilter, NewMessage};
+use marconi_engine::{ClientId, Durability, Engine, Error, ListFilter, NewMessage};
 use marconi_proof::simulated::record::Step;
 use marconi_proof::simulated::world::{World, body, key, until};
 use std::path::{Path, PathBuf};
@@ -227,6 +227,16 @@ fn a_damaged_index_is_made_again() {
 }
 
 #[test]
+fn an_index_that_belongs_to_another_segment_is_made_again() {
+    let (world, other) = (lived_in(6), lived_in(7));
+    let index = |world| files(world, "log", ".idx").remove(0);
+    std::fs::copy(index(&other), index(&world)).expect("the real disk is well");
+    let engine = world.open();
+    assert_eq!(engine.recovery().rebuilt_indexes, 1);
+    assert_eq!(count(&engine), 33);
+}
+
+#[test]
 fn a_damaged_checkpoint_falls_back_to_the_older_one_and_two_refuse_the_start() {
     let world = lived_in(7);
     let checkpoints = files(&world, "checkpoint", ".ckp");
@@ -317,5 +327,19 @@ fn a_clock_set_back_or_far_ahead_over_a_restart_loses_nothing() {
         let stats = engine.stats(&key("q")).expect("counts").wait().expect("is durable");
         assert_eq!(stats.free + stats.claimed, 33);
         engine.crash();
+    }
+}
+
+/// Where nobody has to wait, messages are claimed that nobody has written yet: they are written before they are read.
+#[test]
+fn what_was_just_posted_can_be_claimed_and_read_in_every_mode() {
+    for durability in Durability::ALL {
+        let mut world = World::by_hand(13);
+        world.durability = durability;
+        let engine = with_queue(&world);
+        post(&engine, 1, 100).expect("the disk is well");
+        let claim = engine.claim(&key("q"), 60, 60, 1, None).expect("claims").wait().expect("ok");
+        let found = claim.expect("one waits").messages[0].body().expect("it can be read");
+        assert_eq!(found, body(1, 100), "{durability:?}");
     }
 }

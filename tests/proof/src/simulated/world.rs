@@ -137,9 +137,12 @@ impl World {
         engine
     }
 
-    /// Waits for the first round of the background: a next segment, a first checkpoint.
+    /// The first round of the background: a next segment, a first checkpoint. Waits for it, or does it.
     pub fn settle(&self, engine: &Engine) {
         let _ = engine.prepare();
+        if self.background == Background::Caller {
+            let _ = engine.checkpoint();
+        }
         let has_checkpoint = || {
             let names = std::fs::read_dir(self.folder().join("checkpoint")).expect("is there");
             names.flatten().any(|entry| entry.path().extension().is_some_and(|end| end == "ckp"))

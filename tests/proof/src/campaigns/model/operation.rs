@@ -69,8 +69,7 @@ impl fmt::Display for Sequence {
 
 /// Any sequence. Each leaves some kinds of operations out, so that the others go further.
 pub(crate) fn sequence() -> impl Strategy<Value = Sequence> {
-    let survives_a_crash =
-        select(vec![Durability::Os, Durability::Interval, Durability::Group, Durability::Each]);
+    let survives_a_crash = select(Durability::ALL.to_vec());
     let weights = vec(prop_oneof![3 => Just(1), 1 => Just(0), 1 => Just(6)], KIND_COUNT);
     let operations = weights.prop_flat_map(|weights| vec(operation(&weights), 1..200));
     (survives_a_crash, select(vec![1, 200]), operations).prop_map(
@@ -94,7 +93,7 @@ fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
     let size = || prop_oneof![12 => 0..300_usize, 1 => 10_000..60_000_usize];
     // Around the round numbers that lives are made of, and anywhere.
     let by_ms = || prop_oneof![0..3_000_u64, 59_990..60_010_u64, 0..400_000_u64];
-    let floor = option::of(select(vec![Durability::Interval, Durability::Group]));
+    let floor = option::of(select(Durability::ALL.to_vec()));
     let claim = prop_oneof![
         4 => Just(NamedClaim::None),
         1 => Just(NamedClaim::Malformed),

@@ -6,8 +6,8 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use marconi_engine::env::{Background, Environment, ManualClock};
 use marconi_engine::{
-    Attendance, ClaimId, ClientId, Config, Created, Engine, Error, ListFilter, Lsn, Marker,
-    MessageId, QueueId, QueueKey, Seq,
+    Attendance, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter, Lsn,
+    Marker, MessageId, QueueId, QueueKey, Seq,
 };
 use marconi_server::store::{Claim, Message, NewMessage, Page};
 use marconi_tests::model::Model;
@@ -36,6 +36,7 @@ pub(crate) struct Pair {
     model: Model,
     clock: Arc<ManualClock>,
     now_ms: u64,
+    step: usize,
     config: Config,
     messages: Vec<MessageId>,
     claims: Vec<ClaimId>,
@@ -50,6 +51,7 @@ pub(crate) struct Pair {
 pub(crate) fn run(sequence: &Sequence, background: Background) -> anyhow::Result<()> {
     let mut pair = Pair::new(sequence, background)?;
     for (step, operation) in sequence.operations.iter().enumerate() {
+        pair.step = step;
         pair.care(step).context("upkeep")?;
         pair.take(operation).with_context(|| format!("step {step}, {operation:?}"))?;
     }
@@ -83,6 +85,7 @@ impl Pair {
             model: Model::new(sequence.durability),
             clock,
             now_ms: START_MS,
+            step: 0,
             config,
             messages: Vec::new(),
             claims: Vec::new(),
@@ -104,6 +107,11 @@ impl Pair {
         Ok(())
     }
 
+    /// How durable the write of this step is to be: all there is, and nothing said.
+    fn ask(&self) -> Option<Durability> {
+        Durability::ALL.get(self.step % 7).copied()
+    }
+
     fn take(&mut self, operation: &Operation) -> anyhow::Result<()> {
         let now_ms = self.now_ms;
         match operation {
@@ -117,13 +125,13 @@ impl Pair {
                 same(&found, &expected)
             }
             Operation::Remove { name } => {
-                self.engine.remove_queue(&key(*name), None)?.wait()?;
+                self.engine.remove_queue(&key(*name), self.ask())?.wait()?;
                 self.model.remove_queue(&key(*name));
                 Ok(())
             }
             Operation::SetMetadata { name, size } => {
                 let (key, metadata) = (key(*name), body(*size, b'm'));
-                let found = self.engine.set_metadata(&key, &metadata, None);
+                let found = self.engine.set_metadata(&key, &metadata, self.ask());
                 let found = found.and_then(|receipt| receipt.wait());
                 alike(found, self.model.set_metadata(&key, metadata)).map(drop)
             }
@@ -143,7 +151,7 @@ impl Pair {
             Operation::Delete { name, message, claim } => self.delete(*name, message, claim),
             Operation::DeleteMany { name, messages } => {
                 let ids = self.seen_messages(messages);
-                self.engine.delete_many(&key(*name), &ids, None)?.wait()?;
+                self.engine.delete_many(&key(*name), &ids, self.ask())?.wait()?;
                 self.model.delete_many(now_ms, &key(*name), &ids);
                 Ok(())
             }
@@ -156,13 +164,13 @@ impl Pair {
             }
             Operation::Renew { name, claim, ttl_s, grace_s } => {
                 let Some(id) = self.seen_claim(claim) else { return Ok(()) };
-                let found = self.engine.renew(&key(*name), id, *ttl_s, *grace_s, None);
+                let found = self.engine.renew(&key(*name), id, *ttl_s, *grace_s, self.ask());
                 let found = found.and_then(|receipt| receipt.wait());
                 alike(found, self.model.renew(now_ms, &key(*name), id, *ttl_s, *grace_s)).map(drop)
             }
             Operation::Release { name, claim } => {
                 let Some(id) = self.seen_claim(claim) else { return Ok(()) };
-                self.engine.release(&key(*name), id, None)?.wait()?;
+                self.engine.release(&key(*name), id, self.ask())?.wait()?;
                 self.model.release(&key(*name), id);
                 Ok(())
             }
@@ -194,6 +202,8 @@ impl Pair {
                 self.compare_all()
             }
             Operation::Crash => {
+                // What `memory` loses of its end is not the model's to know.
+                self.engine.sync()?;
                 self.engine.crash();
                 self.may_skip = [true; NAME_COUNT];
                 self.reopen()?;
@@ -238,7 +248,7 @@ impl Pair {
             each().map(|(ttl_s, body)| marconi_engine::NewMessage { ttl_s, body }).collect();
         let messages: Vec<NewMessage> =
             each().map(|(ttl_s, body)| NewMessage { ttl_s, body: told(body) }).collect();
-        let found = self.engine.post(&key, client(by), &sent, None);
+        let found = self.engine.post(&key, client(by), &sent, self.ask());
         let found = found.and_then(|receipt| receipt.wait());
         if let Ok([first, ..]) = found.as_deref() {
             // A queue made anew, whose id only now comes to light.
@@ -280,13 +290,14 @@ impl Pair {
             }
             NamedClaim::Seen(index) => self.seen_claim(index).map(Some),
         };
-        let found = self.engine.delete(&key, id, claim, None).and_then(|receipt| receipt.wait());
+        let found =
+            self.engine.delete(&key, id, claim, self.ask()).and_then(|receipt| receipt.wait());
         alike(found, self.model.delete(self.now_ms, &key, id, claim)).map(drop)
     }
 
     fn claim(&mut self, name: Name, ttl_s: u32, grace_s: u32, limit: usize) -> anyhow::Result<()> {
         let key = key(name);
-        let found = self.engine.claim(&key, ttl_s, grace_s, limit, None)?.wait()?;
+        let found = self.engine.claim(&key, ttl_s, grace_s, limit, self.ask())?.wait()?;
         let found = found.map(read_claim).transpose()?;
         // Where the engine found nothing the model has to as well, whatever the id.
         let fresh = found.as_ref().map_or(ClaimId(Lsn(u64::MAX)), |claim| claim.id);

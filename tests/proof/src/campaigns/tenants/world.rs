@@ -4,27 +4,39 @@
 use super::call::Filled;
 use super::view::View;
 use crate::random::Random;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::{Config, Durability};
 use marconi_server::api::limits::Limits;
-use marconi_server::app::{App, NoObserver};
+use marconi_server::app::{App, Observer, RequestDone};
 use marconi_server::http::service::handle;
 use marconi_server::store::EngineStore;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 /// 2026-01-01T00:00:00Z.
 const START_MS: u64 = 1_767_225_600_000;
 
+/// Keeps what only the log is told of a call that the store failed.
+#[derive(Debug, Default)]
+struct Failure(Mutex<Option<String>>);
+
+impl Observer for Failure {
+    fn request_done(&self, done: &RequestDone<'_>) {
+        let told = done.error.filter(|_| done.status >= 500).map(str::to_owned);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+}
+
 /// See the file's first line.
 pub(super) struct World {
     app: App<EngineStore>,
+    failure: Arc<Failure>,
     /// What time it is there.
     pub(super) clock: Arc<ManualClock>,
     /// What each tenant has seen.
@@ -47,9 +59,10 @@ impl World {
         let environment =
             Environment { clock: Arc::<ManualClock>::clone(&clock), ..Environment::system() };
         let store = EngineStore::open(config, environment).context("open the engine")?;
-        let app = App::new(store, Limits::default(), Arc::new(NoObserver));
+        let failure = Arc::new(Failure::default());
+        let app = App::new(store, Limits::default(), Arc::<Failure>::clone(&failure));
         let runtime = Builder::new_current_thread().enable_time().build().context("a runtime")?;
-        Ok(World { app, clock, views: Default::default(), runtime, _folder: folder })
+        Ok(World { app, failure, clock, views: Default::default(), runtime, _folder: folder })
     }
 
     /// Writes a checkpoint, or files anew.
@@ -72,6 +85,9 @@ impl World {
         let request = request.with_context(|| format!("a call that cannot be sent:\n{call}"))?;
         let (head, body) = self.runtime.block_on(handle(&self.app, request)).into_parts();
         let body = self.runtime.block_on(body.collect())?.to_bytes();
+        if let Some(failure) = &*self.failure.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            bail!("the store failed: {failure}\n{call}");
+        }
         let mut text = format!("{}\n", head.status);
         for (name, value) in &head.headers {
             // It counts the requests of all.
