@@ -182,6 +182,12 @@ fn summary(report: &RecoveryReport) -> String {
     if report.torn_bytes > 0 {
         text.push_str(&format!(", {} bytes of an unfinished write cut off", report.torn_bytes));
     }
+    if report.clock_behind_ms >= 1000 {
+        let behind_s = report.clock_behind_ms / 1000;
+        text.push_str(&format!(
+            ", the clock is {behind_s} s behind the latest time there, from which time goes on"
+        ));
+    }
     if let Some(why) = &report.fell_back {
         text.push_str(&format!(", from an older checkpoint: {why}"));
     }

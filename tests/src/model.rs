@@ -171,13 +171,11 @@ impl Model {
         }
     }
 
-    /// The last moment up to `now_ms` at which a message died or a claim ran out. A clock that is
-    /// put back behind it would bring back the dead, which nothing defines.
-    pub fn last_end_ms(&self, now_ms: u64) -> u64 {
+    /// The moments at which a message dies or died, a claim runs or ran out.
+    pub fn ends(&self) -> impl Iterator<Item = u64> {
         let deaths = self.queues.values().flat_map(|queue| queue.messages.values());
         let ends = self.queues.values().flat_map(|queue| queue.claims.values());
-        let ends = deaths.map(|held| held.expires_ms).chain(ends.map(|claim| claim.expires_ms));
-        ends.filter(|end_ms| *end_ms <= now_ms).max().unwrap_or(0)
+        deaths.map(|held| held.expires_ms).chain(ends.map(|claim| claim.expires_ms))
     }
 
     /// What is kept with a queue.

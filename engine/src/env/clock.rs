@@ -1,6 +1,7 @@
 //! The time of day, as the engine sees it. Knows nothing of what it is used for.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +40,19 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.started_ms.saturating_add(elapsed)
+    }
+}
+
+/// A clock that is ahead of another, always by the same.
+#[derive(Debug)]
+pub(super) struct AheadClock {
+    pub(super) of: Arc<dyn Clock>,
+    pub(super) by_ms: u64,
+}
+
+impl Clock for AheadClock {
+    fn now_ms(&self) -> u64 {
+        self.of.now_ms().saturating_add(self.by_ms)
     }
 }
 

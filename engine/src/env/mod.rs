@@ -51,6 +51,16 @@ impl Environment {
         }
     }
 
+    /// The same world, in which it is `latest_ms` at the least: whose clock was put back goes on from there at
+    /// the clock's pace.
+    pub(crate) fn no_earlier_than(mut self, latest_ms: u64) -> Environment {
+        let by_ms = latest_ms.saturating_sub(self.clock.now_ms());
+        if by_ms > 0 {
+            self.clock = Arc::new(clock::AheadClock { of: self.clock, by_ms });
+        }
+        self
+    }
+
     /// The same world, read with pauses: for a look beside an engine that works on the same files.
     pub(crate) fn gentle(self) -> Environment {
         Environment { disk: Arc::new(gentle::GentleDisk(self.disk)), ..self }

@@ -249,6 +249,7 @@ impl View {
                 Err(_) => {}
             }
         };
+        let env = env.no_earlier_than(look.latest_ms);
         let now_ms = env.clock.now_ms();
         Ok(View { folder: folder.to_path_buf(), env, look, holder, now_ms })
     }

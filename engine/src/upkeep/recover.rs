@@ -59,8 +59,20 @@ pub struct RecoveryReport {
     pub queues: u64,
     /// Milliseconds it took.
     pub duration_ms: u64,
-    /// When it was done.
+    /// When it was done, by the engine's time.
     pub opened_ms: u64,
+    /// How far the clock was behind the latest time in the folder, from which the engine's time goes on; 0 where
+    /// it was not.
+    pub clock_behind_ms: u64,
+}
+
+impl RecoveryReport {
+    /// Notes what time it is, where the latest time in the folder is `latest_ms`.
+    pub(crate) fn set_opened(&mut self, env: &Environment, latest_ms: u64) {
+        let now_ms = env.clock.now_ms();
+        self.opened_ms = now_ms.max(latest_ms);
+        self.clock_behind_ms = self.opened_ms - now_ms;
+    }
 }
 
 /// Opens the folder.
@@ -77,7 +89,6 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
     *core.strays() = strays;
     core.last_checkpoint.store(last, Ordering::Relaxed);
     report.duration_ms = started.elapsed().as_millis() as u64;
-    report.opened_ms = core.now_ms();
     Ok((core, report))
 }
 
@@ -127,7 +138,8 @@ fn read_without(
     let tail = replay.run(disk, segments, make, &mut report)?;
     report.was_clean = replay.was_clean(newest.as_ref(), &tail, &report);
     report.queues = replay.state.len() as u64;
-    let look = Look { header, state: replay.state, tail, checkpoints: kept, report };
+    let Replay { state, latest_ms, .. } = replay;
+    let look = Look { header, state, tail, checkpoints: kept, latest_ms, report };
     Ok((look, damaged, last))
 }
 
@@ -140,7 +152,10 @@ pub(crate) fn assemble(
     look: Look,
     lost_bytes: u64,
 ) -> Result<(Core, RecoveryReport)> {
-    let Look { header, state, mut tail, checkpoints, mut report } = look;
+    let Look { header, state, mut tail, checkpoints, latest_ms, mut report } = look;
+    report.set_opened(&env, latest_ms);
+    // A clock that was put back neither keeps messages for longer nor gives a claim a second life.
+    let env = env.no_earlier_than(latest_ms);
     let number = tail.last_number + 1;
     let counters = Arc::new(Counters::default());
     let engine_id = header.engine_id;
@@ -328,6 +343,8 @@ pub(crate) struct Look {
     pub(crate) tail: Tail,
     /// The headers of the checkpoints that are whole, oldest first.
     pub(crate) checkpoints: Vec<CheckpointHeader>,
+    /// The latest time of all that was read.
+    pub(crate) latest_ms: u64,
     pub(crate) report: RecoveryReport,
 }
 
@@ -339,7 +356,7 @@ pub(crate) fn look(config: &Config, env: &Environment) -> Result<Look> {
     let header = read_header(config, disk)?;
     let (mut look, _, _) = read(config, disk, header, Segment::open_to_look, index_in_memory)?;
     look.report.duration_ms = started.elapsed().as_millis() as u64;
-    look.report.opened_ms = env.clock.now_ms();
+    look.report.set_opened(env, look.latest_ms);
     Ok(look)
 }
 

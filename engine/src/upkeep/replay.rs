@@ -82,6 +82,8 @@ pub(super) struct Replay {
     /// The log is replayed from here.
     pub(super) from: Lsn,
     checkpoint: u64,
+    /// The latest time of all that was read.
+    pub(super) latest_ms: u64,
     /// What the checkpoint says of each queue's messages.
     pub(super) known: HashMap<QueueId, Known>,
     /// Goes on where something is wrong, and takes note; without it the first fault ends the replay.
@@ -102,6 +104,7 @@ impl Replay {
         if let Some(newest) = newest {
             replay.from = newest.header.lsn;
             replay.checkpoint = newest.header.number;
+            replay.latest_ms = newest.header.created_ms;
             let number = newest.header.number;
             newest.for_each_queue(|shape| replay.restore(shape, number)).map_err(|what| {
                 Error::Damaged {
@@ -123,6 +126,7 @@ impl Replay {
             config: config.clone(),
             from: FIRST_LSN,
             checkpoint: 0,
+            latest_ms: 0,
             known: HashMap::new(),
             lenience: None,
             until: None,
@@ -246,6 +250,7 @@ impl Replay {
                 self.told = Instant::now();
             }
             tail.limit = tail.limit.max(segment.lsn_limit());
+            self.latest_ms = self.latest_ms.max(header.created_ms);
             if header.number <= tail.last_number {
                 // What compaction joined: a rewritten segment stands for it already.
                 tail.unused.push(Unused::new(&segment));
@@ -457,6 +462,7 @@ impl Replay {
                     continue;
                 }
             };
+            self.latest_ms = self.latest_ms.max(head.at_ms);
             let end = Lsn(head.lsn.0 + head.padded_size() as u64);
             let place = Place { lsn: head.lsn, end, at_ms: head.at_ms, segment, position };
             self.replay(&place, &record)?;

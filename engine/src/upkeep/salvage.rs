@@ -85,7 +85,7 @@ pub(crate) fn read(
     report.checkpoint = checkpoints.newest.as_ref().map_or(0, |newest| newest.header.number);
     report.was_clean = replay.was_clean(checkpoints.newest.as_ref(), &tail, &report);
     report.duration_ms = started.elapsed().as_millis() as u64;
-    report.opened_ms = env.clock.now_ms();
+    report.set_opened(env, replay.latest_ms);
     report.queues = replay.state.len() as u64;
 
     let mut forgotten = Ok(());
@@ -102,7 +102,8 @@ pub(crate) fn read(
         tail.last_number = tail.last_number.max(*number);
         tail.limit = Lsn(tail.limit.0 + config.segment_size_bytes);
     }
-    let look = Look { header, state: replay.state, tail, checkpoints: checkpoints.kept, report };
+    let Replay { state, latest_ms, .. } = replay;
+    let look = Look { header, state, tail, checkpoints: checkpoints.kept, latest_ms, report };
     survey.gone(&replay.known, &look, &lenience);
     survey.ends(&look, &lenience);
     survey.faults.append(&mut lenience.faults);

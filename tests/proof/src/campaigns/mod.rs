@@ -2,6 +2,7 @@
 
 use crate::campaign::Campaign;
 
+mod clock;
 mod crash;
 mod damage;
 mod fuzz;
@@ -27,6 +28,7 @@ pub const ALL: &[&Campaign] = &[
     &history::CAMPAIGN,
     &schedules::CAMPAIGN,
     &syncs::CAMPAIGN,
+    &clock::CAMPAIGN,
     &tenants::CAMPAIGN,
     &fuzz::CAMPAIGN,
 ];

@@ -2,12 +2,12 @@
 //! restarts and crashes in between, after which both have to give the same answers. A failure is shrunk.
 //! Cannot see what the model and the engine get wrong alike, nor what only threads do to each other.
 
-mod operation;
+pub(super) mod operation;
 mod pair;
 
 use crate::campaign::{Campaign, Width, none};
 use marconi_engine::env::Background;
-use operation::sequence;
+use operation::{Operation, Sequence, sequence};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::Cell;
@@ -30,8 +30,17 @@ pub(super) const CAMPAIGN: Campaign = Campaign {
     obstacle: none,
 };
 
-/// Runs the sequence of one seed; if it fails, the smallest one that fails alike is told.
 fn trial(seed: u64) -> anyhow::Result<u64> {
+    run(seed, sequence(), |_| true)
+}
+
+/// Runs the sequence of one seed, and counts what `counts` of it; if it fails, the smallest one that fails alike is
+/// told.
+pub(super) fn run(
+    seed: u64,
+    sequences: impl Strategy<Value = Sequence>,
+    counts: fn(&Operation) -> bool,
+) -> anyhow::Result<u64> {
     let mut seed_bytes = [0; 32];
     seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
@@ -41,13 +50,14 @@ fn trial(seed: u64) -> anyhow::Result<u64> {
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let tree = sequence().new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    let tree = sequences.new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?;
     // One thread without a disk does fifty times as much; threads and a disk get a share all the same.
     let background =
         if seed.is_multiple_of(WITH_THREADS) { Background::Threads } else { Background::Caller };
     let count = Cell::new(0);
     let outcome = runner.run_one(tree, |sequence| {
-        count.set(sequence.operations.len() as u64);
+        let counted = sequence.operations.iter().filter(|operation| counts(operation));
+        count.set(counted.count() as u64);
         pair::run(&sequence, background).map_err(|cause| TestCaseError::fail(format!("{cause:#}")))
     });
     match outcome {

@@ -17,22 +17,82 @@ pub(crate) const NAME_COUNT: usize = 3;
 /// One step.
 #[derive(Debug, Clone)]
 pub(crate) enum Operation {
-    Create { name: Name, floor: Option<Durability> },
-    Remove { name: Name },
-    SetMetadata { name: Name, size: usize },
-    Post { name: Name, by: u8, messages: Vec<(u32, usize)> },
-    List { name: Name, after: Option<Index>, limit: usize, not_by: Option<u8>, with_claimed: bool },
-    Get { name: Name, messages: Vec<Index> },
-    Delete { name: Name, message: Index, claim: NamedClaim },
-    DeleteMany { name: Name, messages: Vec<Index> },
-    Claim { name: Name, ttl_s: u32, grace_s: u32, limit: usize },
-    ClaimGet { name: Name, claim: Index },
-    Renew { name: Name, claim: Index, ttl_s: u32, grace_s: u32 },
-    Release { name: Name, claim: Index },
-    Stats { name: Name },
-    Queues { after: Option<Name>, limit: usize },
-    ClockOn { by_ms: u64 },
-    ClockBack { by_ms: u64 },
+    Create {
+        name: Name,
+        floor: Option<Durability>,
+    },
+    Remove {
+        name: Name,
+    },
+    SetMetadata {
+        name: Name,
+        size: usize,
+    },
+    Post {
+        name: Name,
+        by: u8,
+        messages: Vec<(u32, usize)>,
+    },
+    List {
+        name: Name,
+        after: Option<Index>,
+        limit: usize,
+        not_by: Option<u8>,
+        with_claimed: bool,
+    },
+    Get {
+        name: Name,
+        messages: Vec<Index>,
+    },
+    Delete {
+        name: Name,
+        message: Index,
+        claim: NamedClaim,
+    },
+    DeleteMany {
+        name: Name,
+        messages: Vec<Index>,
+    },
+    Claim {
+        name: Name,
+        ttl_s: u32,
+        grace_s: u32,
+        limit: usize,
+    },
+    ClaimGet {
+        name: Name,
+        claim: Index,
+    },
+    Renew {
+        name: Name,
+        claim: Index,
+        ttl_s: u32,
+        grace_s: u32,
+    },
+    Release {
+        name: Name,
+        claim: Index,
+    },
+    Stats {
+        name: Name,
+    },
+    Queues {
+        after: Option<Name>,
+        limit: usize,
+    },
+    ClockOn {
+        by_ms: u64,
+    },
+    /// To where a message dies or a claim runs out, and so far beside it, if that is to come.
+    ClockTo {
+        end: Index,
+        beside_ms: i64,
+    },
+    /// A stop or a crash, and a start at another time.
+    StartAt {
+        by_ms: i64,
+        is_after_crash: bool,
+    },
     Checkpoint,
     Compact,
     Restart,
@@ -67,12 +127,42 @@ impl fmt::Display for Sequence {
     }
 }
 
+impl Operation {
+    /// Whether it moves the clock.
+    pub(crate) fn is_of_the_clock(&self) -> bool {
+        use Operation::{ClockOn, ClockTo, StartAt};
+        matches!(self, ClockOn { .. } | ClockTo { .. } | StartAt { .. })
+    }
+}
+
 /// Any sequence. Each leaves some kinds of operations out, so that the others go further.
 pub(crate) fn sequence() -> impl Strategy<Value = Sequence> {
-    let survives_a_crash = select(Durability::ALL.to_vec());
-    let weights = vec(prop_oneof![3 => Just(1), 1 => Just(0), 1 => Just(6)], KIND_COUNT);
+    sequence_of(vec(prop_oneof![3 => Just(1), 1 => Just(0), 1 => Just(6)], KIND_COUNT))
+}
+
+/// Messages and claims that live while the clock jumps.
+pub(crate) fn sequence_of_jumps() -> impl Strategy<Value = Sequence> {
+    let weights = (0..KIND_COUNT).map(|kind| match kind {
+        // Making queues, posting, claiming, renewing; and the clock.
+        0 | 3 | 8 | 10 => 2,
+        CLOCK_TO => 6,
+        START_AT => 20,
+        _ => 1,
+    });
+    let weights: Vec<u32> = weights.collect();
+    sequence_of((Just(weights), any::<bool>()).prop_map(|(mut weights, is_frozen)| {
+        if is_frozen {
+            // All of it happens at the moments at which the process starts.
+            weights[CLOCK_ON..START_AT].fill(0);
+        }
+        weights
+    }))
+}
+
+fn sequence_of(weights: impl Strategy<Value = Vec<u32>>) -> impl Strategy<Value = Sequence> {
+    let levels = select(Durability::ALL.to_vec());
     let operations = weights.prop_flat_map(|weights| vec(operation(&weights), 1..200));
-    (survives_a_crash, select(vec![1, 200]), operations).prop_map(
+    (levels, select(vec![1, 200]), operations).prop_map(
         |(durability, upkeep_interval_ms, operations)| Sequence {
             durability,
             upkeep_interval_ms,
@@ -81,7 +171,15 @@ pub(crate) fn sequence() -> impl Strategy<Value = Sequence> {
     )
 }
 
-const KIND_COUNT: usize = 20;
+const KIND_COUNT: usize = 21;
+/// Where the kinds that move the clock stand among them.
+const CLOCK_ON: usize = 14;
+const CLOCK_TO: usize = 15;
+const START_AT: usize = 16;
+
+/// What a clock is wrong by: a second, a minute, an hour, a day, a month, a year, ten years.
+const STEPS_MS: [i64; 7] =
+    [1_000, 60_000, 3_600_000, 86_400_000, 2_592_000_000, 31_536_000_000, 315_360_000_000];
 
 fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
     let name = || 0..NAME_COUNT;
@@ -93,6 +191,9 @@ fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
     let size = || prop_oneof![12 => 0..300_usize, 1 => 10_000..60_000_usize];
     // Around the round numbers that lives are made of, and anywhere.
     let by_ms = || prop_oneof![0..3_000_u64, 59_990..60_010_u64, 0..400_000_u64];
+    let beside_ms = prop_oneof![Just(0), Just(-1), Just(1), -1000..1000_i64];
+    let step_ms = (select(STEPS_MS.to_vec()), any::<bool>(), 0..1000_i64)
+        .prop_map(|(step_ms, is_back, more_ms)| (step_ms + more_ms) * if is_back { -1 } else { 1 });
     let floor = option::of(select(Durability::ALL.to_vec()));
     let claim = prop_oneof![
         4 => Just(NamedClaim::None),
@@ -185,7 +286,18 @@ fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
                 .boxed(),
         ),
         (28, by_ms().prop_map(|by_ms| Operation::ClockOn { by_ms }).boxed()),
-        (2, by_ms().prop_map(|by_ms| Operation::ClockBack { by_ms }).boxed()),
+        (
+            8,
+            (any::<Index>(), beside_ms)
+                .prop_map(|(end, beside_ms)| Operation::ClockTo { end, beside_ms })
+                .boxed(),
+        ),
+        (
+            2,
+            (step_ms, any::<bool>())
+                .prop_map(|(by_ms, is_after_crash)| Operation::StartAt { by_ms, is_after_crash })
+                .boxed(),
+        ),
         (2, Just(Operation::Checkpoint).boxed()),
         (2, Just(Operation::Compact).boxed()),
         (2, Just(Operation::Restart).boxed()),

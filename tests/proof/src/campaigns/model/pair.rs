@@ -4,7 +4,7 @@
 use super::operation::{NAME_COUNT, Name, NamedClaim, Operation, Sequence};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use marconi_engine::env::{Background, Environment, ManualClock};
+use marconi_engine::env::{Background, Clock, Environment, ManualClock};
 use marconi_engine::{
     Attendance, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter, Lsn,
     Marker, MessageId, QueueId, QueueKey, Seq,
@@ -36,6 +36,8 @@ pub(crate) struct Pair {
     model: Model,
     clock: Arc<ManualClock>,
     now_ms: u64,
+    /// The clock is so far behind the engine's time.
+    behind_ms: u64,
     step: usize,
     config: Config,
     messages: Vec<MessageId>,
@@ -85,6 +87,7 @@ impl Pair {
             model: Model::new(sequence.durability),
             clock,
             now_ms: START_MS,
+            behind_ms: 0,
             step: 0,
             config,
             messages: Vec::new(),
@@ -183,12 +186,28 @@ impl Pair {
                 self.set_clock(now_ms + by_ms);
                 Ok(())
             }
-            Operation::ClockBack { by_ms } => {
+            Operation::ClockTo { end, beside_ms } => {
+                let ends: Vec<u64> = self.model.ends().filter(|end_ms| *end_ms > now_ms).collect();
+                if !ends.is_empty() {
+                    let to_ms = end.get(&ends).saturating_add_signed(*beside_ms);
+                    self.set_clock(to_ms.max(now_ms));
+                }
+                self.compare_all()
+            }
+            Operation::StartAt { by_ms, is_after_crash } => {
+                if *is_after_crash {
+                    // What `memory` loses of its end is not the model's to know, nor what time it was when
+                    // nothing was written any more.
+                    self.engine.checkpoint()?;
+                    self.engine.sync()?;
+                    self.engine.crash();
+                    self.may_skip = [true; NAME_COUNT];
+                } else {
+                    self.engine.close()?;
+                }
                 // A running process never sees time go back, but the next one may.
-                self.engine.close()?;
-                let least_ms = self.model.last_end_ms(now_ms);
-                self.set_clock(now_ms.saturating_sub(*by_ms).max(least_ms));
-                self.engine = open(&self.config, &self.clock, self.background)?;
+                self.clock.set_ms(self.clock.now_ms().saturating_add_signed(*by_ms));
+                self.reopen()?;
                 self.compare_all()
             }
             Operation::Checkpoint => Ok(self.engine.checkpoint()?),
@@ -204,6 +223,10 @@ impl Pair {
             Operation::Crash => {
                 // What `memory` loses of its end is not the model's to know.
                 self.engine.sync()?;
+                if self.behind_ms > 0 {
+                    // Nor what time it was when nothing was written any more.
+                    self.engine.checkpoint()?;
+                }
                 self.engine.crash();
                 self.may_skip = [true; NAME_COUNT];
                 self.reopen()?;
@@ -212,15 +235,20 @@ impl Pair {
         }
     }
 
+    /// Starts again. Where the clock was put back, time goes on from where it was.
     fn reopen(&mut self) -> anyhow::Result<()> {
         self.engine = open(&self.config, &self.clock, self.background)?;
+        let (clock_ms, now_ms) = (self.clock.now_ms(), self.engine.recovery().opened_ms);
+        let expected_ms = clock_ms.max(self.now_ms);
+        ensure!(now_ms == expected_ms, "it starts at {now_ms}, and it is {expected_ms}");
+        (self.now_ms, self.behind_ms) = (now_ms, now_ms - clock_ms);
         self.attendance = self.attends.then(|| self.engine.attend());
         Ok(())
     }
 
     fn set_clock(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.clock.set_ms(now_ms);
+        self.clock.set_ms(now_ms - self.behind_ms);
     }
 
     fn seen_message(&self, index: &Index) -> Option<MessageId> {
