@@ -54,6 +54,7 @@ impl Stored {
 #[derive(Debug)]
 pub(super) struct Image {
     pub(super) ending: Ending,
+    segment_size_bytes: u64,
     pub(super) files: Vec<Stored>,
     pub(super) shown: Shown,
     /// What was shown before each of the log's last frames, which nothing proves to have been durable; empty
@@ -77,10 +78,10 @@ pub(super) fn world() -> Environment {
     Environment { clock: Arc::new(ManualClock::new(LOOKED_AT_MS)), ..Environment::system() }
 }
 
-/// How every folder is opened. Answers wait for no sync: what is synced is decided here.
-pub(super) fn config(folder: &Path) -> Config {
+/// How a folder of segments of this size is opened. Answers wait for no sync: what is synced is decided here.
+fn config(folder: &Path, segment_size_bytes: u64) -> Config {
     Config {
-        segment_size_bytes: 1 << 20,
+        segment_size_bytes,
         checkpoint_interval_bytes: 1 << 30,
         disk_reserve_bytes: 0,
         upkeep_interval_ms: 60_000,
@@ -92,10 +93,10 @@ pub(super) fn config(folder: &Path) -> Config {
 
 impl Image {
     /// Makes the folder and reads it back into memory.
-    pub(super) fn make(ending: Ending) -> anyhow::Result<Image> {
+    pub(super) fn make(ending: Ending, segment_size_bytes: u64) -> anyhow::Result<Image> {
         let place = scratch()?;
         let folder = place.path().join("data");
-        let mut maker = Maker::new(&folder);
+        let mut maker = Maker::new(&folder, segment_size_bytes);
         maker.first_runs()?;
         let before = maker.last_run(ending)?;
         let mut files = Vec::new();
@@ -120,11 +121,16 @@ impl Image {
             }
         }
         // As a sound start shows it, at the time at which all are looked at.
-        let engine = Engine::open_in(config(&folder), world())?;
+        let engine = Engine::open_in(config(&folder, segment_size_bytes), world())?;
         let Maker { ever, claims, .. } = maker;
         let shown = Shown::by(&engine, &claims)?;
         engine.crash();
-        Ok(Image { ending, files, shown, before, ever, claims })
+        Ok(Image { ending, segment_size_bytes, files, shown, before, ever, claims })
+    }
+
+    /// How it is opened where it was laid down.
+    pub(super) fn config(&self, folder: &Path) -> Config {
+        config(folder, self.segment_size_bytes)
     }
 
     /// Lays the folder down anew, with one file replaced.
@@ -170,6 +176,7 @@ fn meant(bytes: &[u8]) -> Vec<Range<usize>> {
 #[derive(Debug)]
 struct Maker {
     folder: PathBuf,
+    segment_size_bytes: u64,
     clock: Arc<ManualClock>,
     posted: u64,
     living: BTreeMap<QueueKey, Vec<MessageId>>,
@@ -183,9 +190,10 @@ fn key(number: usize) -> QueueKey {
 }
 
 impl Maker {
-    fn new(folder: &Path) -> Maker {
+    fn new(folder: &Path, segment_size_bytes: u64) -> Maker {
         Maker {
             folder: folder.to_path_buf(),
+            segment_size_bytes,
             clock: Arc::new(ManualClock::new(STARTED_MS)),
             posted: 0,
             living: BTreeMap::new(),
@@ -197,7 +205,7 @@ impl Maker {
     fn open(&self) -> anyhow::Result<Engine> {
         self.clock.advance_ms(10_000);
         let env = Environment { clock: self.clock.clone(), ..Environment::system() };
-        Ok(Engine::open_in(config(&self.folder), env)?)
+        Ok(Engine::open_in(config(&self.folder, self.segment_size_bytes), env)?)
     }
 
     /// Posts a batch; bodies tell what they are, and have many sizes.

@@ -13,7 +13,7 @@ mod shown;
 use crate::campaign::{Campaign, Width, none};
 use crate::random::Random;
 use anyhow::{Context, bail, ensure};
-use folder::{Ending, Image, config, scratch, world};
+use folder::{Ending, Image, scratch, world};
 use harm::{Harmed, Place};
 use log::Allowed;
 use marconi_engine::inspect::{self, Finding, RepairPlan};
@@ -49,10 +49,14 @@ struct World {
     places: Vec<(usize, Place)>,
 }
 
-fn images() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
-        let make = |ending| Image::make(ending).expect("a sound folder can be made");
+/// The folders that a seed harms.
+fn images(seed: u64) -> &'static World {
+    static WORLDS: [OnceLock<World>; 2] = [const { OnceLock::new() }; 2];
+    // Seeds of old found what they found in larger files.
+    let is_large = CAMPAIGN.once_failed.contains(&seed);
+    WORLDS[usize::from(is_large)].get_or_init(|| {
+        let size = if is_large { 1 << 20 } else { 64 << 10 };
+        let make = |ending| Image::make(ending, size).expect("a sound folder can be made");
         let images = [make(Ending::Crashed), make(Ending::Closed)];
         let of = |number: usize| {
             harm::places(&images[number]).into_iter().map(move |place| (number, place))
@@ -80,7 +84,7 @@ fn are_coprime(one: u64, other: u64) -> bool {
 }
 
 fn trial(seed: u64) -> anyhow::Result<u64> {
-    let (image, place) = place_of(images(), seed);
+    let (image, place) = place_of(images(seed), seed);
     let mut random = Random::new(seed);
     let harmed = harm::harm(image, place, &mut random);
     if harmed.changed.is_empty() || log::is_out_of_reach(image, place.file, &harmed) {
@@ -132,7 +136,7 @@ impl Trial<'_> {
     /// Opens the folder and looks at all of it. Whether it was refused, or an error stood in the place of something.
     fn open(&self, folder: &Path) -> anyhow::Result<bool> {
         let allowed = log::allowed(self.image, self.place.file, self.harmed);
-        let engine = match (Engine::open_in(config(folder), world()), allowed) {
+        let engine = match (Engine::open_in(self.image.config(folder), world()), allowed) {
             (Ok(engine), _) => engine,
             (Err(error), Allowed::Refused { position }) => {
                 self.is_named_by(&error)?;
@@ -173,7 +177,8 @@ impl Trial<'_> {
         if allowed == Allowed::ErrorsOnce && is_told {
             engine.prepare()?;
             engine.crash();
-            let engine = Engine::open_in(config(folder), world()).context("the next start")?;
+            let engine =
+                Engine::open_in(self.image.config(folder), world()).context("the next start")?;
             let errors = self.image.shown.compare(&Shown::by(&engine, &self.image.claims)?)?;
             ensure!(errors.is_empty(), "after another start: {errors:?}");
             self.go_on(&engine)?;
@@ -215,14 +220,14 @@ impl Trial<'_> {
     /// What compaction writes anew is what was there, also after another start.
     fn compact(&self, folder: &Path) -> anyhow::Result<()> {
         self.image.lay(folder, self.place.file, &self.harmed.bytes)?;
-        let Ok(engine) = Engine::open_in(config(folder), world()) else { return Ok(()) };
+        let Ok(engine) = Engine::open_in(self.image.config(folder), world()) else { return Ok(()) };
         if let Err(error) = engine.compact() {
             self.is_named_by(&error).context("compaction")?;
         }
         let after = Shown::by(&engine, &self.image.claims)?;
         self.truth().compare(&after).context("after a compaction")?;
         engine.close()?;
-        let engine = match Engine::open_in(config(folder), world()) {
+        let engine = match Engine::open_in(self.image.config(folder), world()) {
             Ok(engine) => engine,
             Err(error) => return self.is_named_by(&error),
         };
@@ -241,7 +246,7 @@ impl Trial<'_> {
         };
         let done = inspect::apply_repair_in(folder, &world(), &mut ()).context("repairing")?;
         ensure!(done.plan.findings == plan.findings, "planned {plan:?}, done {done:?}");
-        let engine = Engine::open_in(config(folder), world())
+        let engine = Engine::open_in(self.image.config(folder), world())
             .with_context(|| format!("repaired, it does not start: {plan:?}"))?;
         let found = Shown::by(&engine, &self.image.claims)?;
         engine.crash();
