@@ -191,7 +191,10 @@ impl Watermarks {
         if self.get(mark) >= lsn {
             return Some(Ok(()));
         }
-        self.failure().map(|why| Err(Error::ReadOnly(why.clone())))
+        let why = self.failure()?;
+        // What was published before the failure counts, also where both came between the two looks.
+        let is_reached = self.get(mark) >= lsn;
+        Some(if is_reached { Ok(()) } else { Err(Error::ReadOnly(why.clone())) })
     }
 
     // ---- attending ----
@@ -205,7 +208,7 @@ impl Watermarks {
 
     /// Whether this thread attends to the log.
     pub(crate) fn is_attended_here(self: &Arc<Watermarks>) -> bool {
-        HERE.with_borrow(|here| here.as_ref().is_some_and(|(of, _)| self.is(of)))
+        HERE.with(|here| here.borrow().as_ref().is_some_and(|(of, _)| self.is(of)))
     }
 
     /// Has this thread do its chores, if it has some.
@@ -228,7 +231,7 @@ impl Watermarks {
     }
 
     fn with_room<T>(self: &Arc<Watermarks>, look: impl FnOnce(&Room) -> T) -> T {
-        HERE.with_borrow(|here| match here {
+        HERE.with(|here| match &*here.borrow() {
             Some((of, room)) if self.is(of) => look(room),
             _ => look(&self.everybody),
         })
@@ -238,7 +241,7 @@ impl Watermarks {
     pub(crate) fn attend(self: &Arc<Watermarks>) -> Attendance {
         let room = Arc::new(Room::default());
         self.rooms.write().unwrap_or_else(PoisonError::into_inner).push(room.clone());
-        HERE.set(Some((Arc::downgrade(self), room.clone())));
+        HERE.with(|here| here.replace(Some((Arc::downgrade(self), room.clone()))));
         Attendance { watermarks: self.clone(), room, _here: std::marker::PhantomData }
     }
 }
@@ -293,8 +296,9 @@ impl Drop for Attendance {
         let is_mine = |here: &Option<(_, Arc<Room>)>| {
             here.as_ref().is_some_and(|(_, room)| Arc::ptr_eq(room, &self.room))
         };
-        HERE.with_borrow_mut(|here| {
-            if is_mine(here) {
+        HERE.with(|here| {
+            let mut here = here.borrow_mut();
+            if is_mine(&here) {
                 *here = None;
             }
         });
