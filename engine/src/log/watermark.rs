@@ -208,7 +208,7 @@ impl Watermarks {
 
     /// Whether this thread attends to the log.
     pub(crate) fn is_attended_here(self: &Arc<Watermarks>) -> bool {
-        HERE.with(|here| here.borrow().as_ref().is_some_and(|(of, _)| self.is(of)))
+        HERE.with_borrow(|here| here.as_ref().is_some_and(|(of, _)| self.is(of)))
     }
 
     /// Has this thread do its chores, if it has some.
@@ -231,7 +231,7 @@ impl Watermarks {
     }
 
     fn with_room<T>(self: &Arc<Watermarks>, look: impl FnOnce(&Room) -> T) -> T {
-        HERE.with(|here| match &*here.borrow() {
+        HERE.with_borrow(|here| match here {
             Some((of, room)) if self.is(of) => look(room),
             _ => look(&self.everybody),
         })
@@ -241,7 +241,7 @@ impl Watermarks {
     pub(crate) fn attend(self: &Arc<Watermarks>) -> Attendance {
         let room = Arc::new(Room::default());
         self.rooms.write().unwrap_or_else(PoisonError::into_inner).push(room.clone());
-        HERE.with(|here| here.replace(Some((Arc::downgrade(self), room.clone()))));
+        HERE.set(Some((Arc::downgrade(self), room.clone())));
         Attendance { watermarks: self.clone(), room, _here: std::marker::PhantomData }
     }
 }
@@ -296,9 +296,8 @@ impl Drop for Attendance {
         let is_mine = |here: &Option<(_, Arc<Room>)>| {
             here.as_ref().is_some_and(|(_, room)| Arc::ptr_eq(room, &self.room))
         };
-        HERE.with(|here| {
-            let mut here = here.borrow_mut();
-            if is_mine(&here) {
+        HERE.with_borrow_mut(|here| {
+            if is_mine(here) {
                 *here = None;
             }
         });

@@ -17,6 +17,7 @@ mod error {
 
 mod sync {
     pub(crate) use loom::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
+    use std::cell::RefCell;
     pub(crate) use std::sync::{Arc, PoisonError, Weak};
 
     /// The standard library's, and what loom has to know of it: a look that finds a value sees all that was done
@@ -43,13 +44,33 @@ mod sync {
         }
     }
 
-    /// Loom's does not know constant blocks.
-    macro_rules! of_loom {
-        ($(#[$meta:meta])* static $name:ident: $of:ty = const { $value:expr };) => {
-            loom::thread_local! { $(#[$meta])* static $name: $of = $value }
+    /// A cell of each thread, as [`std::thread::LocalKey`] is one.
+    pub(crate) struct Local<T: 'static>(pub(crate) loom::thread::LocalKey<RefCell<T>>);
+
+    impl<T: 'static> Local<T> {
+        pub(crate) fn set(&'static self, value: T) {
+            self.0.with(|cell| *cell.borrow_mut() = value);
+        }
+
+        pub(crate) fn with_borrow<A>(&'static self, look: impl FnOnce(&T) -> A) -> A {
+            self.0.with(|cell| look(&cell.borrow()))
+        }
+
+        pub(crate) fn with_borrow_mut<A>(&'static self, change: impl FnOnce(&mut T) -> A) -> A {
+            self.0.with(|cell| change(&mut cell.borrow_mut()))
+        }
+    }
+
+    macro_rules! cells_of_threads {
+        ($(#[$about:meta])* static $name:ident: RefCell<$kind:ty> = const { $start:expr };) => {
+            $(#[$about])*
+            static $name: $crate::sync::Local<$kind> = $crate::sync::Local(loom::thread::LocalKey {
+                init: || $start,
+                _p: std::marker::PhantomData,
+            });
         };
     }
-    pub(crate) use of_loom as thread_local;
+    pub(crate) use cells_of_threads as thread_local;
 }
 
 use domain::Lsn;
