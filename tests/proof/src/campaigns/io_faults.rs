@@ -96,11 +96,13 @@ fn fill_up(seed: u64, random: &mut Random) -> anyhow::Result<u64> {
     let mut world = World::by_hand(seed);
     let engine = world.open();
     world.run(&engine, &Step::Create("q".into()))?;
-    world.disk.set_capacity(Some(world.disk.used_bytes() + random.below(200_000)));
+    world.disk.set_capacity(Some(world.disk.used_bytes() + (64 << 10) + random.below(256 << 10)));
+    // Small ones, all alike: some segment is filled to its last byte.
+    let size = 8 + random.below(160) as usize;
     let mut number = 0;
     let mut post = |world: &mut World| {
         number += 1;
-        world.run(&engine, &Step::Post("q".into(), vec![(number, 3_500)]))
+        world.run(&engine, &Step::Post("q".into(), vec![(number, size)]))
     };
     // In a world without a background a post makes its room by itself, and may hear what the disk said.
     while post(&mut world).is_ok() {
