@@ -1,6 +1,6 @@
 //! Power cuts within recovery and within compaction, three deep: what a first one left is opened and compacted, and
 //! the power goes in the midst of it; and again. A state that was once shown after a start never changes by that, nor
-//! when the newest checkpoint rots and the one before it has to do.
+//! when the newest checkpoint rots and the one before it has to do; and compaction loses sight of no segment.
 //! Cannot see what only threads do to each other.
 
 use crate::campaign::{Campaign, Width, none};
@@ -12,6 +12,7 @@ use crate::simulated::world::World;
 use anyhow::Context;
 use marconi_engine::Engine;
 use marconi_engine::env::sim::Loss;
+use std::collections::BTreeSet;
 
 /// See the file's first lines.
 pub(super) const CAMPAIGN: Campaign = Campaign {
@@ -77,6 +78,7 @@ fn fall_back(world: &World, record: &Record) -> anyhow::Result<()> {
     engine.prepare()?;
     engine.checkpoint()?;
     engine.care()?;
+    segments_are_known(world, &engine)?;
     engine.crash();
     let names = std::fs::read_dir(world.folder().join("checkpoint"))?;
     let mut checkpoints = Vec::new();
@@ -92,6 +94,20 @@ fn fall_back(world: &World, record: &Record) -> anyhow::Result<()> {
     let (seen, expected) = (world.view(&engine), record.view(world.clock_ms()));
     anyhow::ensure!(seen == expected, "the older one shows {seen:#?}, there was {expected:#?}");
     engine.crash();
+    Ok(())
+}
+
+/// What is not known is never given back, and its neighbours would be joined across it.
+fn segments_are_known(world: &World, engine: &Engine) -> anyhow::Result<()> {
+    let known: BTreeSet<u64> = engine.segments().iter().map(|segment| segment.number).collect();
+    let mut there = BTreeSet::new();
+    for entry in std::fs::read_dir(world.folder().join("log"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(stem) = name.strip_suffix(".seg") {
+            there.insert(stem.split('.').next().unwrap_or(stem).parse::<u64>()?);
+        }
+    }
+    anyhow::ensure!(known == there, "the engine knows segments {known:?}, and there are {there:?}");
     Ok(())
 }
 
