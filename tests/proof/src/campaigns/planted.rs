@@ -22,7 +22,7 @@ pub(super) const CAMPAIGN: Campaign = Campaign {
     name: "planted",
     promise: "a mistake in the engine is found by the simulated campaigns within minutes",
     fault: "small mistakes of many kinds, planted one at a time",
-    unit: "planted mistakes found",
+    unit: "planted mistakes",
     in_tests: 0,
     in_ledger: 20,
     once_failed: &[],
