@@ -37,6 +37,9 @@ enum Verb {
         /// The first seed; else the first that no run before had.
         #[arg(long)]
         seed: Option<u64>,
+        /// How many seeds of a campaign may fail before it ends.
+        #[arg(long, default_value_t = runner::FAILURES_MAX)]
+        failures: usize,
         /// Leaves the ledger as it is.
         #[arg(long)]
         no_ledger: bool,
@@ -76,16 +79,23 @@ fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Verb::Run { names, minutes, units, seed, no_ledger } => {
+        Verb::Run { names, minutes, units, seed, failures, no_ledger } => {
             let chosen: Vec<&Campaign> = if names.is_empty() {
                 ALL.to_vec()
             } else {
                 names.iter().map(|name| named(name)).collect::<anyhow::Result<_>>()?
             };
+            let lines = ledger::read(&ledger::path())?;
             let mut failed = 0;
             for campaign in chosen {
-                let time = Duration::from_secs_f64(minutes * 60.0);
-                failed += run(&mut out, campaign, time, units, seed, !no_ledger)?;
+                let bounds = Bounds {
+                    seeds: seed.unwrap_or_else(|| ledger::next_seed(&lines, campaign.name))
+                        ..u64::MAX,
+                    units: units.unwrap_or(u64::MAX),
+                    deadline: Some(Instant::now() + Duration::from_secs_f64(minutes * 60.0)),
+                    failures,
+                };
+                failed += run(&mut out, campaign, &bounds, !no_ledger)?;
             }
             if failed > 0 { bail!("{failed} seeds failed") } else { Ok(()) }
         }
@@ -116,28 +126,19 @@ fn named(name: &str) -> anyhow::Result<&'static Campaign> {
 fn run(
     out: &mut impl Write,
     campaign: &Campaign,
-    time: Duration,
-    units: Option<u64>,
-    seed: Option<u64>,
+    bounds: &Bounds,
     keeps_ledger: bool,
 ) -> anyhow::Result<u64> {
     if let Some(obstacle) = (campaign.obstacle)() {
         writeln!(out, "{}: not run: {obstacle}", campaign.name)?;
         return Ok(0);
     }
-    let lines = ledger::read(&ledger::path())?;
-    let first = seed.unwrap_or_else(|| ledger::next_seed(&lines, campaign.name));
     let style = ProgressStyle::with_template("{prefix} {elapsed} {human_pos} {msg} ({per_sec})")
         .context("a template")?;
     let bar = ProgressBar::no_length().with_style(style).with_prefix(campaign.name);
     bar.set_message(campaign.unit);
-    let bounds = Bounds {
-        seeds: first..u64::MAX,
-        units: units.unwrap_or(u64::MAX),
-        deadline: Some(Instant::now() + time),
-    };
     let cpu_before = ledger::cpu_seconds();
-    let tally = runner::run(campaign, &bounds, |tried| bar.set_position(tried));
+    let tally = runner::run(campaign, bounds, |tried| bar.set_position(tried));
     bar.finish_and_clear();
     let failed = tally.failures.len() as u64;
     for (seed, why) in &tally.failures {

@@ -13,7 +13,8 @@ believe this page: each line names the command that does it again, with new seed
 
 The table is made from `reliability/ledger.jsonl`, to which every run adds a line, by
 `cargo run -p marconi-proof -- page`; a test compares the two. What each campaign does, and what it cannot see, stands
-in the first lines of its file in `tests/proof/src/campaigns/`.
+in the first lines of its file in `tests/proof/src/campaigns/`. Whether these trials find mistakes is tried as well:
+[planted.md](reliability/planted.md) lists those that were planted, and who found each.
 
 | promise | what threatens it | campaign | tried | of at least | failed | processor |
 |---|---|---|--:|--:|--:|--:|

@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-/// Failures that are told one by one; more of them are only counted, and end the run.
-const FAILURES_MAX: usize = 20;
+/// So many failures are enough to end a run.
+pub const FAILURES_MAX: usize = 20;
 
 /// Which seeds are tried, and when that is enough. What is hit first counts.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Bounds {
     pub units: u64,
     /// No seed is begun after this.
     pub deadline: Option<Instant>,
+    /// So many seeds that failed are enough.
+    pub failures: usize,
 }
 
 /// What a run tried and found.
@@ -46,7 +48,7 @@ pub fn run(campaign: &Campaign, bounds: &Bounds, progress: impl Fn(u64) + Sync) 
         loop {
             let is_over = bounds.deadline.is_some_and(|deadline| Instant::now() >= deadline)
                 || tried.load(Ordering::Relaxed) >= bounds.units
-                || failures_of().len() >= FAILURES_MAX;
+                || failures_of().len() >= bounds.failures;
             if is_over {
                 break;
             }
@@ -121,7 +123,8 @@ mod tests {
             3 => panic!("{seed} is odd, too"),
             _ => Ok(10),
         });
-        let bounds = Bounds { seeds: 4..9, units: u64::MAX, deadline: None };
+        let bounds =
+            Bounds { seeds: 4..9, units: u64::MAX, deadline: None, failures: FAILURES_MAX };
         let tally = run(&odd_fail, &bounds, |_| {});
         assert_eq!((tally.seeds, tally.tried), (4..9, 30));
         let told = vec![(5, "5 is odd".to_owned()), (7, "7 is odd, too".to_owned())];
@@ -130,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_run_ends_with_its_time_its_units_or_too_many_failures() {
-        let endless = Bounds { seeds: 0..u64::MAX, units: u64::MAX, deadline: None };
+        let endless =
+            Bounds { seeds: 0..u64::MAX, units: u64::MAX, deadline: None, failures: FAILURES_MAX };
         let well = campaign(|_| Ok(1));
         let now = Bounds { deadline: Some(Instant::now()), ..endless.clone() };
         assert_eq!(run(&well, &now, |_| {}).tried, 0);
@@ -139,5 +143,7 @@ mod tests {
         let ill = campaign(|_| anyhow::bail!("never"));
         let failures = run(&ill, &endless, |_| {}).failures.len();
         assert!((FAILURES_MAX..FAILURES_MAX + 10).contains(&failures), "{failures}");
+        let alone = Campaign { width: Width::One, ..campaign(|_| anyhow::bail!("never")) };
+        assert_eq!(run(&alone, &Bounds { failures: 1, ..endless }, |_| {}).failures.len(), 1);
     }
 }

@@ -40,7 +40,12 @@ fn try_one(campaign: &Campaign) -> (String, bool) {
         failures.extend(outcome.err().map(|why| (*seed, why)));
     }
     // No run of the tests tries what another did not: a failure here is for everybody.
-    let bounds = Bounds { seeds: 0..u64::MAX, units: campaign.in_tests, deadline: None };
+    let bounds = Bounds {
+        seeds: 0..u64::MAX,
+        units: campaign.in_tests,
+        deadline: None,
+        failures: runner::FAILURES_MAX,
+    };
     let tally = runner::run(campaign, &bounds, |_| {});
     failures.extend(tally.failures);
     if failures.is_empty() {

@@ -1,11 +1,13 @@
 //! Every call of the disk fails once, or from then on, with each kind of failure, in a life that is otherwise the
 //! same; then the power goes. Failures of looks are tried at the start that follows. Nothing that was acknowledged is
-//! missing, and what is shown is a state that was asked for. Cannot see stalls: nobody waits in a world of one thread.
+//! missing, and what is shown is a state that was asked for. A disk that was full for a while takes posts again once
+//! it has room. Cannot see stalls: nobody waits in a world of one thread.
 
 use crate::campaign::{Campaign, Width, none};
 use crate::random::Random;
 use crate::simulated::life::Life;
 use crate::simulated::plan::Plan;
+use crate::simulated::record::Step;
 use crate::simulated::world::World;
 use marconi_engine::Error;
 use marconi_engine::env::sim::{Failure, Fault, Loss, Verb};
@@ -58,7 +60,7 @@ fn trial(seed: u64) -> anyhow::Result<u64> {
         fail_while_alive(seed, fault, &mut random, &place)?;
         count += 1;
     }
-    Ok(count + fail_at_start(&life, &mut random)?)
+    Ok(count + fail_at_start(&life, &mut random)? + fill_up(seed, &mut random)?)
 }
 
 /// The same life with a fault; then the power goes.
@@ -87,6 +89,33 @@ fn fail_while_alive(
     let (engine, _) = life.check(&left, changes, &format!("{loss:?} after {place}"));
     engine.crash();
     Ok(())
+}
+
+/// The disk is full, and then has room again: whoever posts is told `Full` meanwhile, and goes on without a restart.
+fn fill_up(seed: u64, random: &mut Random) -> anyhow::Result<u64> {
+    let mut world = World::by_hand(seed);
+    let engine = world.open();
+    world.run(&engine, &Step::Create("q".into()))?;
+    world.disk.set_capacity(Some(world.disk.used_bytes() + (64 << 10) + random.below(256 << 10)));
+    // Small ones, all alike: some segment is filled to its last byte.
+    let size = 8 + random.below(160) as usize;
+    let mut number = 0;
+    let mut post = |world: &mut World| {
+        number += 1;
+        world.run(&engine, &Step::Post("q".into(), vec![(number, size)]))
+    };
+    // In a world without a background a post makes its room by itself, and may hear what the disk said.
+    while post(&mut world).is_ok() {
+        let _ = engine.prepare();
+    }
+    let refused = post(&mut world);
+    anyhow::ensure!(matches!(refused, Err(Error::Full)), "the disk is full: {refused:?}");
+    world.disk.set_capacity(None);
+    engine.prepare()?;
+    engine.care()?;
+    post(&mut world).map_err(|error| anyhow::anyhow!("the disk has room again: {error}"))?;
+    engine.crash();
+    Ok(1)
 }
 
 /// A start on what is left, of which each look fails once: it is refused or shows what is there, and harms nothing.

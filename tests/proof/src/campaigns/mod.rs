@@ -11,6 +11,7 @@ mod io_faults;
 mod kill;
 mod model;
 mod nested;
+mod planted;
 mod power;
 mod schedules;
 mod syncs;
@@ -28,6 +29,7 @@ pub const ALL: &[&Campaign] = &[
     &history::CAMPAIGN,
     &schedules::CAMPAIGN,
     &syncs::CAMPAIGN,
+    &planted::CAMPAIGN,
     &clock::CAMPAIGN,
     &tenants::CAMPAIGN,
     &fuzz::CAMPAIGN,

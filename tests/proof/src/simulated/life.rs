@@ -112,6 +112,7 @@ impl Life {
         let at = self.world.disk.recorded();
         let place = self.states.len();
         let is_upkeep = matches!(step, Step::Sync | Step::Checkpoint | Step::Compact);
+        let queue = step.queue().filter(|_| has_changed).map(str::to_owned);
         // It may last whatever becomes of the answer, from now on.
         let asked = self.world.begin(engine, &step);
         match asked {
@@ -128,6 +129,11 @@ impl Life {
             Ok(waiting) => {
                 self.states.push(Asked { at, step: Some(step), record });
                 pending.push(Pending { waiting, place, has_changed });
+                if let Some(queue) = queue {
+                    // Whoever sees the change may rely on it as much as whoever made it.
+                    let waiting = self.world.look(engine, &queue)?;
+                    pending.push(Pending { waiting, place, has_changed });
+                }
             }
         }
         Ok(())
@@ -155,6 +161,7 @@ impl Life {
                 }
                 Waiting::Queue(receipt) => Pin::new(receipt).poll(&mut context).map_ok(drop),
                 Waiting::Done(receipt) => Pin::new(receipt).poll(&mut context),
+                Waiting::Look(receipt) => Pin::new(receipt).poll(&mut context).map_ok(drop),
             };
             match heard {
                 Poll::Pending => return true,

@@ -34,6 +34,26 @@ pub enum Step {
     Compact,
 }
 
+impl Step {
+    /// The queue that is there afterwards and may have changed.
+    pub fn queue(&self) -> Option<&str> {
+        match self {
+            Step::Create(queue)
+            | Step::CreateAt(queue, _)
+            | Step::SetMetadata(queue, _)
+            | Step::Post(queue, _)
+            | Step::Claim { queue, .. }
+            | Step::Delete { queue, .. }
+            | Step::DeleteMany(queue, _)
+            | Step::Release(queue, _)
+            | Step::Renew(queue, ..) => Some(queue),
+            Step::Remove(_) | Step::Advance(_) | Step::Sync | Step::Checkpoint | Step::Compact => {
+                None
+            }
+        }
+    }
+}
+
 /// What can be seen, without ids: messages by their numbers, claims by what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct View(pub BTreeMap<String, QueueView>);

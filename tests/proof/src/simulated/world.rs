@@ -6,7 +6,7 @@ use marconi_engine::env::sim::SimDisk;
 use marconi_engine::env::{Background, Environment, ManualClock};
 use marconi_engine::{
     Claim, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter, MessageId,
-    NewMessage, QueueKey, Receipt,
+    NewMessage, QueueInfo, QueueKey, Receipt,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -53,6 +53,8 @@ pub enum Waiting {
     Queue(Receipt<Created>),
     /// That it lasts.
     Done(Receipt<()>),
+    /// A look at a queue.
+    Look(Receipt<QueueInfo>),
 }
 
 impl Waiting {
@@ -64,6 +66,7 @@ impl Waiting {
             Waiting::Claim(_, receipt) => receipt.durability(),
             Waiting::Queue(receipt) => receipt.durability(),
             Waiting::Done(receipt) => receipt.durability(),
+            Waiting::Look(receipt) => receipt.durability(),
         }
     }
 }
@@ -172,8 +175,14 @@ impl World {
             }
             Waiting::Queue(receipt) => drop(receipt.wait()?),
             Waiting::Done(receipt) => receipt.wait()?,
+            Waiting::Look(receipt) => drop(receipt.wait()?),
         }
         Ok(())
+    }
+
+    /// Looks at a queue, and leaves the answer to wait for.
+    pub fn look(&self, engine: &Engine, queue: &str) -> Result<Waiting, Error> {
+        engine.queue(&key(queue)).map(Waiting::Look)
     }
 
     /// Asks for one step, and leaves the answer to wait for.

@@ -13,6 +13,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use std::cell::Cell;
 
 const SHRINK_STEPS_MAX: u32 = 2_000;
+/// Says otherwise, for whoever only wants to know whether anything fails.
+pub(super) const SHRINK_STEPS_VARIABLE: &str = "MARCONI_SHRINK_STEPS_MAX";
 /// One in so many sequences runs with the engine's own threads, on a disk.
 const WITH_THREADS: u64 = 64;
 
@@ -30,6 +32,11 @@ pub(super) const CAMPAIGN: Campaign = Campaign {
     obstacle: none,
 };
 
+fn shrink_steps_max() -> u32 {
+    let told = std::env::var(SHRINK_STEPS_VARIABLE).ok().and_then(|text| text.parse().ok());
+    told.unwrap_or(SHRINK_STEPS_MAX)
+}
+
 fn trial(seed: u64) -> anyhow::Result<u64> {
     run(seed, sequence(), |_| true)
 }
@@ -45,7 +52,7 @@ pub(super) fn run(
     seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
         failure_persistence: None,
-        max_shrink_iters: SHRINK_STEPS_MAX,
+        max_shrink_iters: shrink_steps_max(),
         ..Config::default()
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes);
