@@ -5,6 +5,7 @@ use crate::campaign::Campaign;
 mod clock;
 mod crash;
 mod damage;
+mod full_disk;
 mod fuzz;
 mod history;
 mod io_faults;
@@ -22,6 +23,7 @@ pub const ALL: &[&Campaign] = &[
     &crash::CAMPAIGN,
     &nested::CAMPAIGN,
     &io_faults::CAMPAIGN,
+    &full_disk::CAMPAIGN,
     &damage::CAMPAIGN,
     &kill::CAMPAIGN,
     &power::CAMPAIGN,
