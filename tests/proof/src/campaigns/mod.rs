@@ -14,6 +14,7 @@ mod model;
 mod nested;
 mod power;
 mod schedules;
+pub mod soak;
 mod syncs;
 mod tenants;
 
@@ -32,6 +33,7 @@ pub const ALL: &[&Campaign] = &[
     &syncs::CAMPAIGN,
     &clock::CAMPAIGN,
     &tenants::CAMPAIGN,
+    &soak::CAMPAIGN,
     &fuzz::CAMPAIGN,
 ];
 

@@ -7,7 +7,6 @@ use crate::load::connection::{Answer, Connection};
 use crate::load::{Key, Seen, Server, Starter, body, ids_of_post, messages, page};
 use crate::random::Random;
 use anyhow::{Context, bail, ensure};
-use marconi_tests::binary::wait_for;
 use marconi_tests::small_disk::SmallDisk;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,6 +15,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 /// Moments without room in a trial.
@@ -25,6 +25,10 @@ const QUEUES: [&str; 3] = ["a", "b", "c"];
 const FILL_SIZE_MAX: u64 = 50_000;
 /// Most ids in one request.
 const IDS_MAX: usize = 20;
+/// How long posting may take to come back.
+const RESUME_DEADLINE: Duration = Duration::from_secs(60);
+/// Pause between two looks whether it has.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// What an answer says when much is waiting, and trying again at once makes sense.
 const SOON: &str = "1";
 
@@ -34,8 +38,9 @@ pub(super) fn trial(seed: u64) -> anyhow::Result<u64> {
         let lived = trial.moment();
         lived.with_context(|| {
             format!(
-                "moment {moment}, {} bytes free, stranger has {:?}, log:\n{}",
+                "moment {moment}, {} bytes free, reserve {}, stranger has {:?}, log:\n{}",
                 trial.disk.free_bytes(),
+                trial.reserve_bytes,
                 std::fs::metadata(&trial.stranger).map(|data| data.len()),
                 trial.server.log(),
             )
@@ -69,7 +74,7 @@ struct Trial {
 impl Trial {
     fn new(seed: u64) -> anyhow::Result<Trial> {
         let mut random = Random::new(seed);
-        let size_bytes = (16 + random.below(12)) * MIB;
+        let size_bytes = (18 + random.below(12)) * MIB;
         let reserve_bytes = [0, 4, 6][random.below(3) as usize] * MIB;
         let disk = SmallDisk::mount(size_bytes).map_err(anyhow::Error::msg)?;
         let folder = tempfile::tempdir().context("make a folder")?;
@@ -111,7 +116,8 @@ impl Trial {
         // To the last byte: without a reserve, or since a stranger takes that too.
         let is_tight = self.reserve_bytes == 0 || self.random.one_in(3);
         if is_tight {
-            let size = (2 + self.random.below(3)) * MIB;
+            // More than a start and what is written before posting stops may take of the reserve.
+            let size = (4 + self.random.below(3)) * MIB;
             self.stranger_takes(size)?;
         }
         self.fill()?;
@@ -214,8 +220,7 @@ impl Trial {
             while left > 0 {
                 let limit = left.min(IDS_MAX);
                 let target = format!("/v1/queues/{queue}/claims?limit={limit}");
-                let answer =
-                    ask(&mut connection, "POST", &target, r#"{"ttl":43000,"grace":60}"#)?;
+                let answer = ask(&mut connection, "POST", &target, r#"{"ttl":43000,"grace":60}"#)?;
                 if answer.status == 204 {
                     break;
                 }
@@ -223,7 +228,12 @@ impl Trial {
                     is_put_off(&answer)?;
                     break;
                 }
-                ensure!(answer.status == 201, "a claim is answered {}: {}", answer.status, answer.body);
+                ensure!(
+                    answer.status == 201,
+                    "a claim is answered {}: {}",
+                    answer.status,
+                    answer.body
+                );
                 let location = answer.header("Location").context("a claim without Location")?;
                 let claim = location.rsplit('/').next().unwrap_or_default().to_owned();
                 for seen in messages(&answer.body)? {
@@ -266,13 +276,19 @@ impl Trial {
         let key = Key { from: self.clients, post: self.posts, part: 0 };
         self.posts += 1;
         let document = format!("[{{\"ttl\":1000000,\"body\":{}}}]", body(key, 100));
-        let answered = wait_for("posting to come back", || {
-            let answer = ask(&mut connection, "POST", "/v1/queues/a/messages", &document);
-            match answer {
-                Ok(answer) if answer.status == 503 => None,
-                answer => Some(answer),
+        let began = Instant::now();
+        let answered = loop {
+            let answer = ask(&mut connection, "POST", "/v1/queues/a/messages", &document)?;
+            if answer.status != 503 {
+                break answer;
             }
-        })?;
+            ensure!(
+                began.elapsed() < RESUME_DEADLINE,
+                "posting does not come back: {:?}",
+                self.files()
+            );
+            thread::park_timeout(LOOK_INTERVAL);
+        };
         ensure!(answered.status == 201, "a post is answered {}", answered.status);
         for id in ids_of_post(&answered.body)? {
             self.alive[0].insert(Seen { id, key });
@@ -280,13 +296,22 @@ impl Trial {
         Ok(())
     }
 
+    fn files(&self) -> Vec<String> {
+        let list = |folder: &str| std::fs::read_dir(self.disk.path().join("data").join(folder));
+        let entries = [list("log"), list("checkpoint")].into_iter().flatten().flatten().flatten();
+        let shown = |entry: &std::fs::DirEntry| {
+            let size = entry.metadata().map_or(0, |data| data.len());
+            format!("{}: {size}", entry.file_name().display())
+        };
+        entries.map(|entry| shown(&entry)).collect()
+    }
+
     /// What is listed is what was acknowledged.
     fn compare(&self) -> anyhow::Result<()> {
         let mut connection = open(self.server.address)?;
         for (number, queue) in QUEUES.iter().enumerate() {
-            let target = format!(
-                "/v1/queues/{queue}/messages?echo=true&include_claimed=true&limit=100000"
-            );
+            let target =
+                format!("/v1/queues/{queue}/messages?echo=true&include_claimed=true&limit=100000");
             let answer = ask(&mut connection, "GET", &target, "")?;
             let listed = match answer.status {
                 204 => Vec::new(),
