@@ -1,7 +1,7 @@
 //! The work that nobody asked for by name: two background threads, and opening.
 //!
-//! * `marconi-prepare` keeps the log in segments: makes the next one ready, indexes the full ones.
-//!   Writers wait for it, so it does nothing else.
+//! * `marconi-prepare` keeps the log in segments: makes the next one ready, indexes the full ones, and looks at what
+//!   room that left. Writers wait for it, so it does nothing else.
 //! * `marconi-upkeep` notices what expired, writes checkpoints, gives space back, watches the disk.
 
 pub(crate) mod checkpoint;

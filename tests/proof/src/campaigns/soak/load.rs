@@ -15,7 +15,7 @@ use serde::Deserialize;
 use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +37,8 @@ const ALIVE_MAX: usize = 2_000;
 const REQUESTS_MAX: u64 = 400;
 /// Between two looks at what the server takes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two syncs of a file beside.
+const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two wishes of the operator.
 const OPERATOR_INTERVAL: Duration = Duration::from_secs(4);
 /// How long an answer may take before the server counts as stuck.
@@ -53,7 +55,10 @@ struct Site {
 #[derive(Default)]
 struct Measured {
     posts_us: Vec<f64>,
+    /// Of requests that touch no store.
     controls_us: Vec<f64>,
+    /// Of syncs of a file beside.
+    syncs_us: Vec<f64>,
     requests: u64,
 }
 
@@ -104,6 +109,8 @@ impl Clients {
             tasks.push(tokio::spawn(operate(site.clone(), server.admin, random.word())));
             self.passing += 1000;
             tasks.push(tokio::spawn(pass(site.clone(), self.passing)));
+            let (beside, folder) = (site.clone(), self.data.clone());
+            let syncs = tokio::task::spawn_blocking(move || sync(&beside, &folder));
             let looks = tokio::spawn(look(site.clone(), server.pid(), self.data.clone()));
             let mut outcome = Ok(());
             for task in tasks {
@@ -112,6 +119,7 @@ impl Clients {
             }
             outcome?;
             compare(&site).await?;
+            syncs.await.context("the syncs panicked")??;
             looks.await.context("the look panicked")?
         })?;
         let site = Arc::into_inner(site).context("all have ended")?;
@@ -121,6 +129,9 @@ impl Clients {
         let median = |of: fn(&Look) -> u64| {
             quantile(&looks.iter().map(|look| of(look) as f64).collect::<Vec<_>>(), 0.5)
         };
+        let control = |share: f64| {
+            quantile(&measured.controls_us, share) + quantile(&measured.syncs_us, share)
+        };
         Ok(Sample {
             memory_bytes: median(|look| look.memory_bytes),
             descriptors: median(|look| look.descriptors),
@@ -128,8 +139,8 @@ impl Clients {
             disk_bytes: looks.iter().map(|look| look.disk_bytes as f64).fold(f64::MAX, f64::min),
             p50_us: quantile(&measured.posts_us, 0.5),
             p99_us: quantile(&measured.posts_us, 0.99),
-            control_p50_us: quantile(&measured.controls_us, 0.5),
-            control_p99_us: quantile(&measured.controls_us, 0.99),
+            control_p50_us: control(0.5),
+            control_p99_us: control(0.99),
         })
     }
 }
@@ -362,6 +373,19 @@ async fn compare(site: &Site) -> anyhow::Result<()> {
         listed.extend(messages.iter().map(Message::link));
     }
     site.book().compare(&listed, asked)
+}
+
+/// Syncs a file beside the server's folder now and then: what the disk gives everybody.
+fn sync(site: &Site, data: &Path) -> anyhow::Result<()> {
+    let file = fs::File::create(data.with_file_name("beside")).context("a file beside")?;
+    while !site.is_over() {
+        file.write_all_at(&[1; 4096], 0).context("a write beside")?;
+        let asked = Instant::now();
+        file.sync_data().context("a sync beside")?;
+        site.measured().syncs_us.push(asked.elapsed().as_secs_f64() * 1e6);
+        std::thread::park_timeout(SYNC_INTERVAL);
+    }
+    Ok(())
 }
 
 /// What the server takes at a moment.

@@ -3,7 +3,7 @@
 //! operator asks for checkpoints and compaction (`load.rs`). A trial is half a minute, and the server lives on from one
 //! to the next, as long as the run. After each, everything listed is what was acknowledged; and what the server takes
 //! must have stayed flat: memory, descriptors, threads, the least of its disk use, and latency, against that of a
-//! request that touches no store (`series.rs` says how flat). `proof run soak` draws it (`picture.rs`).
+//! bare request and a sync at the same time (`series.rs` says how flat). `proof run soak` draws it (`picture.rs`).
 //!
 //! Cannot see what grows by less than the tolerances in the hours of one run: runs add up in the ledger, servers do
 //! not. A run of less than six minutes has no slope, and is only held to bounds.
