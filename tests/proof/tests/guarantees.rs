@@ -120,6 +120,29 @@ fn a_full_disk_stops_posts_loses_nothing_and_lets_deletes_make_room() {
 }
 
 #[test]
+fn posts_leave_the_reserve_however_long_compaction_takes() {
+    const RESERVE_SIZE: u64 = 512 << 10;
+    let world = World::by_hand(3);
+    let config = Config { disk_reserve_bytes: RESERVE_SIZE, ..world.config() };
+    let engine = world.try_open(config).expect("opens");
+    engine.create_queue(&key("q"), None).expect("is made").wait().expect("is durable");
+    let capacity = world.disk.used_bytes() + RESERVE_SIZE + (256 << 10);
+    world.disk.set_capacity(Some(capacity));
+    // The rounds that end with compaction do not come.
+    let refused = (1..1000).find_map(|number| {
+        engine.prepare().expect("the reserve has room");
+        post(&engine, number, 10_000).err()
+    });
+    assert!(matches!(refused, Some(Error::Full)), "{refused:?}");
+    let free = capacity - world.disk.used_bytes();
+    assert!(
+        free > RESERVE_SIZE - (80 << 10),
+        "a segment and an index at the most are taken: {free}"
+    );
+    engine.crash();
+}
+
+#[test]
 fn files_kept_for_reuse_do_not_keep_posting_stopped() {
     const RESERVE_SIZE: u64 = 1 << 20;
     let world = World::by_hand(2);

@@ -10,8 +10,10 @@ const PANEL: (u32, u32) = (300, 190);
 const LINE: RGBColor = RGBColor(0x1f, 0x9d, 0x63);
 const MIB: f64 = (1 << 20) as f64;
 
-/// The panels: title and value.
-const PANELS: [(&str, fn(&Sample) -> f64); 6] = [
+/// A title, and what the line shows.
+type Panel = (&'static str, fn(&Sample) -> f64);
+
+const PANELS: [Panel; 6] = [
     ("memory, MiB", |sample| sample.memory_bytes / MIB),
     ("open descriptors", |sample| sample.descriptors),
     ("threads", |sample| sample.threads),

@@ -164,7 +164,8 @@ mod tests {
     fn what_is_flat_passes_and_what_grows_is_told() {
         let noisy = |number: f64| Sample { p99_us: 900.0 + 400.0 * (number % 3.0), ..flat() };
         series(100, noisy).judge().expect("noise is no slope");
-        let grows: [(&str, fn(f64) -> Sample); 6] = [
+        type Slope = fn(f64) -> Sample;
+        let grows: [(&str, Slope); 6] = [
             ("memory", |n| Sample { memory_bytes: (30.0 + 0.2 * n) * MIB, ..flat() }),
             ("descriptors", |n| Sample { descriptors: 30.0 + 0.1 * n, ..flat() }),
             ("threads", |n| Sample { threads: 8.0 + 0.1 * n, ..flat() }),
