@@ -2,7 +2,7 @@
 
 use crate::wire::{MESSAGE, ask, assert_well, claim_and_delete, make_queue, post, request, work};
 use marconi_tests::binary::{Binary, wait_for};
-use std::process::Command;
+use marconi_tests::small_disk::SmallDisk;
 
 /// The state that both addresses of the admin API tell, and that `/ready` does so with 200.
 fn assert_state(server: &Binary, state: &str) {
@@ -48,34 +48,20 @@ fn below_the_reserve_posting_stops_and_taking_goes_on() {
     server.stop();
 }
 
-/// A command that becomes the program in a world of its own, in which `folder` is a small disk; it
-/// is gone with the process. `None` where the system does not let us.
-fn on_a_small_disk(folder: &str) -> Option<[String; 5]> {
-    let mount = format!("mount -t tmpfs -o size=16m none {folder} && exec \"$@\"");
-    for flags in ["-m", "-Urm"] {
-        let words = ["unshare", flags, "sh", "-c", &mount];
-        let tried = Command::new(words[0]).args(&words[1..]).args(["sh", "true"]).output();
-        if tried.is_ok_and(|output| output.status.success()) {
-            return Some(words.map(str::to_owned));
-        }
-    }
-    None
-}
-
 #[test]
 fn posting_resumes_by_itself_once_messages_were_taken_away() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data).expect("the folder takes another");
-    let Some(launcher) = on_a_small_disk(&data.display().to_string()) else {
-        eprintln!("this system mounts no small disk for us; nothing was tested");
-        return;
+    let disk = match SmallDisk::mount(16 << 20) {
+        Ok(disk) => disk,
+        Err(why) => {
+            eprintln!("{why}; nothing was tested");
+            return;
+        }
     };
-    let mut launcher: Vec<&str> = launcher.iter().map(String::as_str).collect();
-    // The name of the script, before its arguments.
-    launcher.push("sh");
+    // Its log lies elsewhere, and does not fill.
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(disk.path(), folder.path().join("data")).expect("a link");
     let options = ["--disk-reserve-bytes=5MiB", "--checkpoint-interval-bytes=1MiB"];
-    let server = Binary::start_under(&launcher, folder.path(), &options);
+    let server = Binary::start(folder.path(), &options);
     make_queue(&server, "jobs");
     let large = format!(r#"[{{"ttl": 3000, "body": "{}"}}]"#, "x".repeat(100_000));
     let mut posted_count = 0;

@@ -40,11 +40,8 @@ pub fn program() -> &'static Path {
 }
 
 /// The program's command without what the environment of the test would tell it.
-fn command(launcher: &[&str]) -> Command {
-    let mut words: Vec<&std::ffi::OsStr> = launcher.iter().map(std::ffi::OsStr::new).collect();
-    words.push(program().as_os_str());
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]);
+fn command() -> Command {
+    let mut command = Command::new(program());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MARCONI_") {
             command.env_remove(name);
@@ -56,7 +53,7 @@ fn command(launcher: &[&str]) -> Command {
 
 /// Runs the program to its end, which it is expected to come to by itself.
 pub fn run_to_end(options: &[&str]) -> Output {
-    let mut child = command(&[])
+    let mut child = command()
         .args(options)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -84,14 +81,9 @@ pub struct Binary {
 impl Binary {
     /// Starts the program with its data in `folder`, which is there, and waits until it serves.
     pub fn start(folder: &Path, options: &[&str]) -> Binary {
-        Binary::start_under(&[], folder, options)
-    }
-
-    /// The same by way of a command that becomes the program, such as `nice -n 5`.
-    pub fn start_under(launcher: &[&str], folder: &Path, options: &[&str]) -> Binary {
         let log = folder.join("log");
         let log_file = File::create(&log).expect("the folder takes a log");
-        let mut child = command(launcher)
+        let mut child = command()
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--segment-size-bytes", "1MiB"])
             .arg(format!("--folder={}", folder.join("data").display()))

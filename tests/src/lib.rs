@@ -5,4 +5,5 @@ pub mod model;
 pub mod model_store;
 pub mod program;
 pub mod server;
+pub mod small_disk;
 pub mod store_down;

@@ -1,7 +1,7 @@
 //! The work that nobody asked for by name: two background threads, and opening.
 //!
-//! * `marconi-prepare` keeps the log in segments: makes the next one ready, indexes the full ones.
-//!   Writers wait for it, so it does nothing else.
+//! * `marconi-prepare` keeps the log in segments: makes the next one ready, indexes the full ones, and looks at what
+//!   room that left. Writers wait for it, so it does nothing else.
 //! * `marconi-upkeep` notices what expired, writes checkpoints, gives space back, watches the disk.
 
 pub(crate) mod checkpoint;
@@ -128,7 +128,16 @@ impl Rounds {
 fn watch_disk(core: &Core) {
     let reserve = core.config.disk_reserve_bytes;
     // A disk that cannot say has room until a write fails.
-    let free = core.env.disk.free_bytes(&core.config.folder).unwrap_or(u64::MAX);
+    let ask = || core.env.disk.free_bytes(&core.config.folder).unwrap_or(u64::MAX);
+    let mut free = ask();
+    let kept = core.spares().len() as u64 * core.config.segment_size_bytes;
+    if free < reserve && reserve - free <= kept {
+        // Room that is kept for segments to come must not be what keeps them from coming.
+        for spare in core.spares().drain(..) {
+            let _ = core.env.disk.remove(&spare);
+        }
+        free = ask();
+    }
     let stopped = core.log.is_posting_stopped();
     if !stopped && free < reserve {
         tracing::warn!(free, reserve, "the disk is nearly full: posting stops until there is room");

@@ -44,6 +44,8 @@ pub(crate) fn round(core: &Core) -> Result<()> {
     if next.as_ref().is_err_and(Error::is_out_of_space) {
         core.log.stop_posting(true);
     }
+    // The other thread may compact for minutes, and posts would take the whole reserve meanwhile.
+    super::watch_disk(core);
     // Full segments are indexed in any case: it frees memory, and later disk.
     seal_all(core)?;
     remove_damaged(core)?;

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use marconi_proof::campaign::Campaign;
-use marconi_proof::campaigns::{ALL, find};
+use marconi_proof::campaigns::{ALL, find, soak};
 use marconi_proof::ledger::{self, Line};
 use marconi_proof::libfuzzer;
 use marconi_proof::page::{self, Total, grouped};
@@ -158,8 +158,22 @@ fn run(
     )?;
     if keeps_ledger {
         keep(campaign.name, (tally.seeds.start, tally.seeds.end), tally.tried, failed, cpu_before)?;
+        if campaign.name == soak::CAMPAIGN.name {
+            draw_soak()?;
+        }
     }
     Ok(failed)
+}
+
+/// Draws the soak that has just ended, unless it was too short to replace the picture of another.
+fn draw_soak() -> anyhow::Result<()> {
+    let path = ledger::root().join(page::SOAK_PICTURE);
+    if path.exists() && !soak::picture::is_long() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path.parent().context("it lies in a folder")?)?;
+    std::fs::write(&path, soak::picture::draw()?)
+        .with_context(|| format!("write {}", path.display()))
 }
 
 /// Adds a line to the ledger.

@@ -1,7 +1,7 @@
 //! The page `docs/reliability.md`, made of the campaigns and the ledger. Knows no trials.
 
 use crate::campaign::Campaign;
-use crate::campaigns::ALL;
+use crate::campaigns::{ALL, soak};
 use crate::ledger::Line;
 use std::fmt::Write;
 
@@ -19,6 +19,9 @@ in the first lines of its file in `tests/proof/src/campaigns/`. Whether these tr
 | promise | what threatens it | campaign | tried | of at least | failed | processor |
 |---|---|---|--:|--:|--:|--:|
 ";
+
+/// What the last soak measured, drawn; `proof run soak` makes it with its line of the ledger.
+pub const SOAK_PICTURE: &str = "docs/reliability/soak.svg";
 
 const COMMANDS: &str = "
 *Tried* counts the runs of the ledger, *failed* those seeds that broke the promise in them, before what they found was
@@ -50,6 +53,9 @@ pub fn render(lines: &[Line]) -> String {
             total.failed,
             hours(total.cpu_s),
         );
+    }
+    if lines.iter().any(|line| line.campaign == soak::CAMPAIGN.name) {
+        page.push_str("\n![What a server took over the last soak](reliability/soak.svg)\n");
     }
     let found: Vec<&Line> = lines.iter().filter(|line| line.found.is_some()).collect();
     if !found.is_empty() {

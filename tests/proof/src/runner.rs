@@ -70,8 +70,13 @@ pub fn run(campaign: &Campaign, bounds: &Bounds, progress: impl Fn(u64) + Sync) 
         Width::Processors => thread::available_parallelism().map_or(1, NonZero::get),
     };
     thread::scope(|scope| {
-        for _ in 0..width {
-            scope.spawn(work);
+        let workers: Vec<_> = (0..width).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            // A thread that is joined has let go of what its trials kept for each other; one that the scope waits for
+            // may not have.
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     });
     let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);

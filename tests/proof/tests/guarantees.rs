@@ -1,7 +1,9 @@
 //! What happens when the disk fails, fills up or lies: each guarantee with the one fault it is about.
 
 use marconi_engine::env::sim::Loss;
-use marconi_engine::{ClientId, Durability, Engine, Error, ListFilter, NewMessage};
+use marconi_engine::{
+    ClientId, Config, Durability, Engine, Error, ListFilter, MessageId, NewMessage,
+};
 use marconi_proof::simulated::record::Step;
 use marconi_proof::simulated::world::{World, body, key, until};
 use std::path::{Path, PathBuf};
@@ -115,6 +117,56 @@ fn a_full_disk_stops_posts_loses_nothing_and_lets_deletes_make_room() {
     let engine = world.open();
     assert_eq!(count(&engine) as u64, posted - 3);
     post(&engine, 5000, 100).expect("there is room again");
+}
+
+#[test]
+fn posts_leave_the_reserve_however_long_compaction_takes() {
+    const RESERVE_SIZE: u64 = 512 << 10;
+    let world = World::by_hand(3);
+    let config = Config { disk_reserve_bytes: RESERVE_SIZE, ..world.config() };
+    let engine = world.try_open(config).expect("opens");
+    engine.create_queue(&key("q"), None).expect("is made").wait().expect("is durable");
+    let capacity = world.disk.used_bytes() + RESERVE_SIZE + (256 << 10);
+    world.disk.set_capacity(Some(capacity));
+    // The rounds that end with compaction do not come.
+    let refused = (1..1000).find_map(|number| {
+        engine.prepare().expect("the reserve has room");
+        post(&engine, number, 10_000).err()
+    });
+    assert!(matches!(refused, Some(Error::Full)), "{refused:?}");
+    let free = capacity - world.disk.used_bytes();
+    assert!(
+        free > RESERVE_SIZE - (80 << 10),
+        "a segment and an index at the most are taken: {free}"
+    );
+    engine.crash();
+}
+
+#[test]
+fn files_kept_for_reuse_do_not_keep_posting_stopped() {
+    const RESERVE_SIZE: u64 = 1 << 20;
+    let world = World::by_hand(2);
+    let config = Config { disk_reserve_bytes: RESERVE_SIZE, ..world.config() };
+    let engine = world.try_open(config).expect("opens");
+    engine.create_queue(&key("q"), None).expect("is made").wait().expect("is durable");
+    let ids: Vec<MessageId> = (1..=40)
+        .flat_map(|number| {
+            let bytes = body(number, 10_000);
+            let message = NewMessage { ttl_s: 300, body: &bytes };
+            let posted = engine.post(&key("q"), ClientId(1), &[message], None);
+            engine.prepare().expect("there is room");
+            posted.expect("there is room").wait().expect("is durable")
+        })
+        .collect();
+    engine.delete_many(&key("q"), &ids, None).expect("are there").wait().expect("is durable");
+    engine.compact().expect("there is room");
+    assert_eq!(files(&world, "log", ".tmp").len(), 2, "emptied files are kept");
+    // They take what is short of the reserve.
+    world.disk.set_capacity(Some(world.disk.used_bytes() + RESERVE_SIZE - 1));
+    engine.care().expect("upkeep goes on");
+    engine.health().expect("posts are taken");
+    assert_eq!(files(&world, "log", ".tmp").len(), 0);
+    engine.crash();
 }
 
 /// The files of a folder whose name ends so, in order.

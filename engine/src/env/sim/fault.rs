@@ -54,6 +54,7 @@ pub(super) struct Faults {
     shown: Option<Failure>,
     pub(super) stop: Option<u64>,
     pub(super) capacity: Option<u64>,
+    pub(super) out_of_names: bool,
     pub(super) read_only: bool,
 }
 

@@ -3,8 +3,8 @@
 //!
 //! What a power cut may do stands in `platter.rs`. What the disk may do while it runs ([`Fault`]): fail, once or for
 //! ever, at the n-th change or look of a kind, with `EIO`, `ENOSPC` or after half of a write;
-//! have no room ([`SimDisk::set_capacity`]: what would grow the files beyond it fails whole); refuse all changes
-//! ([`SimDisk::set_read_only`]); go dead at the n-th change ([`SimDisk::stop_at`]). At rest, bits may flip ([`SimDisk::flip`]).
+//! have no room ([`SimDisk::set_capacity`]: what would grow the files beyond it is refused, but for the part of a write
+//! that fits); take no new names ([`SimDisk::set_out_of_names`]); refuse all changes ([`SimDisk::set_read_only`]); go dead at the n-th change ([`SimDisk::stop_at`]). At rest, bits may flip ([`SimDisk::flip`]).
 //!
 //! # Determinism
 //!
@@ -164,6 +164,11 @@ impl SimDisk {
     /// How many bytes all files together may have; `None` for no bound.
     pub fn set_capacity(&self, size: Option<u64>) {
         self.lock().faults.capacity = size;
+    }
+
+    /// Has no room for new files and new names, as when all inodes are taken, or has it again.
+    pub fn set_out_of_names(&self, out_of_names: bool) {
+        self.lock().faults.out_of_names = out_of_names;
     }
 
     /// Bytes that all files take.
@@ -348,6 +353,9 @@ impl World {
         if self.faults.read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
+        if self.faults.out_of_names && matches!(verb, Verb::Create | Verb::Rename | Verb::Folder) {
+            return Err(Failure::NoSpace.error());
+        }
         self.note(verb, name_of(path), detail);
         if self.faults.stop.is_some_and(|stop| self.trace.len() as u64 >= stop) {
             return Err(io::Error::other("the power was cut"));
@@ -366,11 +374,15 @@ impl World {
         }
     }
 
+    /// Bytes by which files may grow.
+    fn room(&self) -> u64 {
+        self.faults.capacity.map_or(u64::MAX, |size| size.saturating_sub(self.used()))
+    }
+
     /// Refuses a change of size that does not fit the disk.
     fn grow(&mut self, id: u64, size: u64) -> io::Result<()> {
         let old = self.sizes.get(&id).copied().unwrap_or(0);
-        let capacity = self.faults.capacity.unwrap_or(u64::MAX);
-        if size > old && self.used() + (size - old) > capacity {
+        if size > old && size - old > self.room() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.sizes.insert(id, size);
@@ -467,8 +479,7 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self, _folder: &Path) -> io::Result<u64> {
-        let world = self.lock();
-        Ok(world.faults.capacity.map_or(u64::MAX, |size| size.saturating_sub(world.used())))
+        Ok(self.lock().room())
     }
 
     fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn Debug + Send + Sync>> {
@@ -509,11 +520,23 @@ impl SimFile {
     }
 
     fn write(&self, world: &mut World, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let size = self.file.size()?.max(offset + bytes.len() as u64);
-        world.grow(self.id, size)?;
-        self.file.write_at(bytes, offset)?;
-        world.done(Op::Write { id: self.id, offset, data: Data::of(bytes) });
-        Ok(())
+        let old = self.file.size()?;
+        let grown = world.grow(self.id, old.max(offset + bytes.len() as u64));
+        let bytes = match &grown {
+            Ok(()) => bytes,
+            // As file systems do: what fits is written, and the rest refused.
+            Err(_) => {
+                let end = old.max(offset) + world.room();
+                let fits = usize::try_from(end - offset).unwrap_or(usize::MAX).min(bytes.len());
+                &bytes[..fits]
+            }
+        };
+        if !bytes.is_empty() {
+            world.sizes.insert(self.id, old.max(offset + bytes.len() as u64));
+            self.file.write_at(bytes, offset)?;
+            world.done(Op::Write { id: self.id, offset, data: Data::of(bytes) });
+        }
+        grown
     }
 }
 

@@ -5,6 +5,7 @@ use crate::campaign::Campaign;
 mod clock;
 mod crash;
 mod damage;
+mod full_disk;
 mod fuzz;
 mod history;
 mod io_faults;
@@ -14,6 +15,7 @@ mod nested;
 mod planted;
 mod power;
 mod schedules;
+pub mod soak;
 mod syncs;
 mod tenants;
 
@@ -23,6 +25,7 @@ pub const ALL: &[&Campaign] = &[
     &crash::CAMPAIGN,
     &nested::CAMPAIGN,
     &io_faults::CAMPAIGN,
+    &full_disk::CAMPAIGN,
     &damage::CAMPAIGN,
     &kill::CAMPAIGN,
     &power::CAMPAIGN,
@@ -32,6 +35,7 @@ pub const ALL: &[&Campaign] = &[
     &planted::CAMPAIGN,
     &clock::CAMPAIGN,
     &tenants::CAMPAIGN,
+    &soak::CAMPAIGN,
     &fuzz::CAMPAIGN,
 ];
 

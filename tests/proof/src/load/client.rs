@@ -301,7 +301,7 @@ impl<'a> Client<'a> {
 }
 
 /// The body of a message: where it is from, and so much more that follows from that.
-pub(super) fn body(key: Key, fill_size: usize) -> String {
+pub(crate) fn body(key: Key, fill_size: usize) -> String {
     let Key { from, post, part } = key;
     let mut random = Random::new(u64::from(from) << 48 | u64::from(post) << 8 | u64::from(part));
     let mut fill = String::with_capacity(fill_size + 16);

@@ -4,12 +4,14 @@
 
 mod check;
 mod client;
-mod connection;
+pub(crate) mod connection;
 mod life;
 mod observe;
 mod server;
 
 pub use check::{Fault, History};
+pub(crate) use client::body;
+pub(crate) use observe::{ids_of_post, messages, page};
 pub use server::{Ended, Server, Starter};
 
 use crate::random::Random;
@@ -44,7 +46,7 @@ impl fmt::Display for Key {
 }
 
 /// A message as an answer showed it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seen {
     pub(crate) id: String,
     pub(crate) key: Key,

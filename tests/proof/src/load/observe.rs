@@ -157,20 +157,20 @@ impl Message<'_> {
 }
 
 /// The messages of an answer to a claim: a bare array.
-pub(super) fn messages(document: &str) -> anyhow::Result<Vec<Seen>> {
+pub(crate) fn messages(document: &str) -> anyhow::Result<Vec<Seen>> {
     let messages: Vec<Message<'_>> =
         serde_json::from_str(document).context("an array of messages")?;
     messages.iter().map(Message::seen).collect()
 }
 
 /// The messages of a page, or of a claim that was asked for.
-pub(super) fn page(document: &str) -> anyhow::Result<Vec<Seen>> {
+pub(crate) fn page(document: &str) -> anyhow::Result<Vec<Seen>> {
     let page: Page<'_> = serde_json::from_str(document).context("a page of messages")?;
     page.messages.iter().map(Message::seen).collect()
 }
 
 /// The ids in the answer to a post.
-pub(super) fn ids_of_post(document: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) fn ids_of_post(document: &str) -> anyhow::Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Posted {
         resources: Vec<String>,

@@ -132,6 +132,11 @@ impl Server {
         self.ended
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as `kill -9` does, and waits for that.
     pub fn kill(&mut self) {
         if self.ended.is_none() {

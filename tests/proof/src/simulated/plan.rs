@@ -114,6 +114,12 @@ impl Plan {
         })
     }
 
+    /// The first of a hundred numbers for messages, larger than any before: a record has them in this order.
+    pub fn new_number(&mut self) -> u64 {
+        self.number += 100;
+        self.number
+    }
+
     /// Something that a client may ask for in this state.
     fn step(
         &mut self,
@@ -122,13 +128,12 @@ impl Plan {
         record: &Record,
         knows: &dyn Fn(Known) -> bool,
     ) -> Step {
-        let random = &mut self.random;
         let Some(queue) = record.queues.get(&name) else {
             let place = NAMES.iter().position(|one| *one == name).expect("it is one of them");
             return Step::CreateAt(name, self.levels[place]);
         };
-        self.number += 100;
-        let new = self.number;
+        let new = self.new_number();
+        let random = &mut self.random;
         let told: Vec<u64> =
             queue.messages.keys().copied().filter(|one| knows(Known::Message(*one))).collect();
         let claims: Vec<u64> =
