@@ -216,7 +216,8 @@ impl Trial {
                     is_put_off(&answer).with_context(|| format!("POST {target}"))?;
                     break;
                 }
-                self.alive[number].extend(ids_of_post(&answer.body)?.into_iter().map(|id| Seen { id, key }));
+                self.alive[number]
+                    .extend(ids_of_post(&answer.body)?.into_iter().map(|id| Seen { id, key }));
                 tries += 1;
                 ensure!(tries < POSTS_MAX, "{tries} more posts fit");
                 if is_tight {
