@@ -20,7 +20,6 @@ use crate::upkeep::survey::{Access, Mend};
 use crate::upkeep::{checkpoint, compact, segments};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Files may hide behind each other's names: so often a folder is read again.
 const ROUNDS_MAX: usize = 8;
@@ -257,7 +256,7 @@ fn mend_state(
     look.report.was_clean = false;
     let old: Vec<u64> = look.checkpoints.iter().map(|header| header.number).collect();
     let (core, _) = recover::assemble(config.clone(), env.clone(), lock, look, lost_bytes)?;
-    core.last_checkpoint.store(last_checkpoint, Ordering::Relaxed);
+    recover::go_on_counting_checkpoints(&core, last_checkpoint);
     let bad: Vec<Arc<Segment>> =
         core.segments().values().filter(|one| damaged.contains(&key(one))).cloned().collect();
     let has_index = |segment: &Segment| env.disk.open_to_read(&index_path(&segment.path)).is_ok();

@@ -87,9 +87,19 @@ pub(crate) fn open(config: Config, env: Environment) -> Result<(Core, RecoveryRe
     // All is well: from here on the folder changes.
     let (core, mut report) = assemble(config, env, lock, look, 0)?;
     *core.strays() = strays;
-    core.last_checkpoint.store(last, Ordering::Relaxed);
+    go_on_counting_checkpoints(&core, last);
     report.duration_ms = started.elapsed().as_millis() as u64;
     Ok((core, report))
+}
+
+/// The next checkpoint gets a number above the last one found, and above those that rewritten segments name: one that
+/// was begun and came to nothing left no file, and who took its number would pass for older than those segments.
+pub(crate) fn go_on_counting_checkpoints(core: &Core, last: u64) {
+    let segments = core.segments();
+    let begun = segments.values().map(|segment| segment.header.after_checkpoint);
+    // What a header says that could not be read.
+    let begun = begun.filter(|number| *number < u64::MAX).max().unwrap_or(0);
+    core.last_checkpoint.store(last.max(begun), Ordering::Relaxed);
 }
 
 /// Reads all there is. Also the numbers of the checkpoints that are not whole, and the highest number

@@ -120,6 +120,43 @@ fn a_full_disk_stops_posts_loses_nothing_and_lets_deletes_make_room() {
 }
 
 #[test]
+fn what_dies_after_checkpoints_that_came_to_nothing_stays_dead() {
+    let world = World::by_hand(4);
+    let engine = with_queue(&world);
+    for number in 1..=12 {
+        post(&engine, number, 10_000).expect("the disk is well");
+        engine.prepare().expect("the disk is well");
+    }
+    let ids = || -> Vec<MessageId> {
+        let page = engine.list(&key("q"), None, usize::MAX, ListFilter::default()).expect("lists");
+        page.wait().expect("is durable").messages.iter().map(|message| message.id).collect()
+    };
+    let delete = |engine: &Engine, ids: &[MessageId]| {
+        engine.delete_many(&key("q"), ids, None).expect("deletes").wait().expect("is durable");
+    };
+    let ids = ids();
+    delete(&engine, &ids[1..]);
+    engine.checkpoint().expect("the disk is well");
+    engine.checkpoint().expect("the disk is well");
+    // Begun, and without a file.
+    world.disk.set_out_of_names(true);
+    for _ in 0..3 {
+        engine.checkpoint().expect_err("the disk takes no names");
+    }
+    world.disk.set_out_of_names(false);
+    engine.care().expect("the disk is well");
+    assert_eq!(files(&world, "log", ".g1.seg").len(), 1, "what little lives is written anew");
+    engine.crash();
+    let engine = world.try_open(world.config()).expect("opens");
+    delete(&engine, &ids[..1]);
+    engine.checkpoint().expect("the disk is well");
+    engine.crash();
+    let engine = world.try_open(world.config()).expect("opens");
+    assert_eq!(count(&engine), 0);
+    engine.crash();
+}
+
+#[test]
 fn posts_leave_the_reserve_however_long_compaction_takes() {
     const RESERVE_SIZE: u64 = 512 << 10;
     let world = World::by_hand(3);

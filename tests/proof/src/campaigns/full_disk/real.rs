@@ -25,6 +25,8 @@ const QUEUES: [&str; 3] = ["a", "b", "c"];
 const FILL_SIZE_MAX: u64 = 50_000;
 /// Most ids in one request.
 const IDS_MAX: usize = 20;
+/// More posts than these into a full disk are too many.
+const POSTS_MAX: u64 = 200;
 /// How long posting may take to come back.
 const RESUME_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause between two looks whether it has.
@@ -124,7 +126,7 @@ impl Trial {
         if is_tight {
             self.stranger_takes(u64::MAX)?;
         }
-        self.is_full().context("full")?;
+        self.is_full(is_tight).context("full")?;
         self.compare().context("full")?;
         self.take_away(3, is_tight).context("full")?;
         if self.random.one_in(2) {
@@ -199,16 +201,37 @@ impl Trial {
         Ok(())
     }
 
-    /// Posts are refused, and say when to come back.
-    fn is_full(&mut self) -> anyhow::Result<()> {
+    /// Posts are refused, and say when to come back. What the server gives up meanwhile, such as a checkpoint that did
+    /// not fit, may be room for a few more.
+    fn is_full(&mut self, is_tight: bool) -> anyhow::Result<()> {
         let mut connection = open(self.server.address)?;
-        for queue in QUEUES {
+        for (number, queue) in QUEUES.iter().enumerate() {
             let target = format!("/v1/queues/{queue}/messages");
-            let answer =
-                ask(&mut connection, "POST", &target, r#"[{"ttl":300,"body":"refused"}]"#)?;
-            is_put_off(&answer).with_context(|| format!("POST {target}"))?;
+            let mut tries = 0;
+            loop {
+                let key = self.new_key();
+                let document = format!("[{{\"ttl\":1000000,\"body\":{}}}]", body(key, 40_000));
+                let answer = ask(&mut connection, "POST", &target, &document)?;
+                if answer.status != 201 {
+                    is_put_off(&answer).with_context(|| format!("POST {target}"))?;
+                    break;
+                }
+                self.alive[number]
+                    .extend(ids_of_post(&answer.body)?.into_iter().map(|id| Seen { id, key }));
+                tries += 1;
+                ensure!(tries < POSTS_MAX, "{tries} more posts fit");
+                if is_tight {
+                    self.stranger_takes(u64::MAX)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// For a message of no client.
+    fn new_key(&mut self) -> Key {
+        self.posts += 1;
+        Key { from: self.clients, post: self.posts, part: 0 }
     }
 
     /// Claims and deletes so many messages of each queue, some of them without a claim. With `is_tight` any of it may
@@ -273,8 +296,7 @@ impl Trial {
     /// Posting comes back by itself.
     fn resumes(&mut self) -> anyhow::Result<()> {
         let mut connection = open(self.server.address)?;
-        let key = Key { from: self.clients, post: self.posts, part: 0 };
-        self.posts += 1;
+        let key = self.new_key();
         let document = format!("[{{\"ttl\":1000000,\"body\":{}}}]", body(key, 100));
         let began = Instant::now();
         let answered = loop {
