@@ -78,7 +78,6 @@ fn fall_back(world: &World, record: &Record) -> anyhow::Result<()> {
     engine.prepare()?;
     engine.checkpoint()?;
     engine.care()?;
-    segments_are_known(world, &engine)?;
     engine.crash();
     let names = std::fs::read_dir(world.folder().join("checkpoint"))?;
     let mut checkpoints = Vec::new();
@@ -93,6 +92,8 @@ fn fall_back(world: &World, record: &Record) -> anyhow::Result<()> {
     anyhow::ensure!(engine.recovery().fell_back.is_some(), "nobody noticed that it is rotten");
     let (seen, expected) = (world.view(&engine), record.view(world.clock_ms()));
     anyhow::ensure!(seen == expected, "the older one shows {seen:#?}, there was {expected:#?}");
+    engine.compact()?;
+    segments_are_known(world, &engine)?;
     engine.crash();
     Ok(())
 }
