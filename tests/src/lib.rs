@@ -6,3 +6,4 @@ pub mod model_store;
 pub mod program;
 pub mod server;
 pub mod store_down;
+pub mod wire;

@@ -11,7 +11,9 @@ mod io_faults;
 mod kill;
 mod model;
 mod nested;
+mod overload;
 mod power;
+mod raw;
 mod schedules;
 mod syncs;
 mod tenants;
@@ -30,6 +32,8 @@ pub const ALL: &[&Campaign] = &[
     &syncs::CAMPAIGN,
     &clock::CAMPAIGN,
     &tenants::CAMPAIGN,
+    &overload::CAMPAIGN,
+    &raw::CAMPAIGN,
     &fuzz::CAMPAIGN,
 ];
 

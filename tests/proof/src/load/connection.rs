@@ -11,25 +11,25 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// An open connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     host: SocketAddr,
 }
 
 /// An answer that came whole.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Names and values, in order.
-    pub(super) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The body, as text: ours are JSON.
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// The value of a header, if it was sent.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         let found = headers.find(|(other, _)| other.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
@@ -38,7 +38,7 @@ impl Answer {
 
 impl Connection {
     /// Connects; `None` when nobody listens any more.
-    pub(super) fn open(server: SocketAddr) -> Option<Connection> {
+    pub(crate) fn open(server: SocketAddr) -> Option<Connection> {
         let stream = TcpStream::connect(server).ok()?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE)).ok()?;
         stream.set_nodelay(true).ok()?;
@@ -49,7 +49,7 @@ impl Connection {
     ///
     /// # Errors
     /// When no answer comes for half a minute, and when what comes is not HTTP.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         method: &str,
         target: &str,

@@ -4,7 +4,7 @@
 
 mod check;
 mod client;
-mod connection;
+pub(crate) mod connection;
 mod life;
 mod observe;
 mod server;
