@@ -26,13 +26,15 @@ const REMEMBERED_MAX: u64 = 100_000;
 /// Messages that slow readers ask for, and their size.
 const SLOW_MESSAGES: usize = 20;
 const SLOW_MESSAGE_SIZE: usize = 20_000;
+/// Messages of one post, where those are many.
+const PREPARED_AT_ONCE: usize = 100;
 /// How long a server may leave an abuser without an answer before it counts as stuck.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 /// What a slow client waits between two bytes, and an idle one between two looks.
 const SLOWNESS: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// How long an abuse goes on that counts no requests.
-const TIME_ENOUGH: Duration = Duration::from_secs(4);
+/// What a post has around a large document, and the log around that.
+const DOCUMENT_FRAME_SIZE: usize = 4 << 10;
 /// One made-up name in so many is that of a queue that is made.
 const MADE_EVERY: u64 = 50;
 
@@ -113,8 +115,10 @@ pub(super) fn prepare(abused: &Abused) -> anyhow::Result<()> {
     let mut client = Connection::open(abused.server).context("connect")?;
     let headers = [("Client-ID", CLIENT_ID), ("X-Project-Id", "p1")];
     let target = format!("/v1/queues/{QUEUE}/messages");
-    for number in 0..count {
-        let body = message(&prepared(number), size);
+    let names: Vec<String> = (0..count).map(prepared).collect();
+    for names in names.chunks(if size == 0 { PREPARED_AT_ONCE } else { 1 }) {
+        let messages: Vec<String> = names.iter().map(|name| messages(name, size)).collect();
+        let body = format!("[{}]", messages.join(","));
         let answer = client.ask("POST", &target, &headers, &body)?.context("no answer")?;
         ensure!(answer.status == 201, "a post is answered {}: {}", answer.status, answer.body);
     }
@@ -125,13 +129,13 @@ fn prepared(number: usize) -> String {
     format!("prepared-{number}")
 }
 
-/// A post of a message with this name, made so large by another that goes with it.
-fn message(name: &str, size: usize) -> String {
-    let filler = "x".repeat(size);
+/// A message with this name, and one that goes with it and makes it so large.
+fn messages(name: &str, size: usize) -> String {
+    let named = format!(r#"{{"ttl": 3000, "body": "{name}"}}"#);
     if size == 0 {
-        return format!(r#"[{{"ttl": 3000, "body": "{name}"}}]"#);
+        return named;
     }
-    format!(r#"[{{"ttl": 3000, "body": "{name}"}}, {{"ttl": 3000, "body": ["{filler}"]}}]"#)
+    format!(r#"{named}, {{"ttl": 3000, "body": ["{}"]}}"#, "x".repeat(size))
 }
 
 /// Abuses the server until it is over.
@@ -158,7 +162,7 @@ async fn all(abused: &Arc<Abused>) -> anyhow::Result<Told> {
         while !watcher.is_under_way() && !watcher.is_over() {
             sleep(LOOK_INTERVAL).await;
         }
-        sleep(TIME_ENOUGH).await;
+        sleep(watcher.plan.time).await;
         watcher.is_enough.store(true, Relaxed);
         Ok(Told::default())
     });
@@ -262,7 +266,10 @@ impl Client {
                 .map(|place| format!("flood-{}-{round}-{place}", self.number))
                 .collect();
             let size = self.abused.plan.message_size;
-            let text: String = names.iter().map(|name| post(QUEUE, &message(name, size))).collect();
+            let text: String = names
+                .iter()
+                .map(|name| post(QUEUE, &format!("[{}]", messages(name, size))))
+                .collect();
             if !wire.send(text.as_bytes()).await {
                 self.told.hung_up_count += 1;
                 return Ok(());
@@ -370,7 +377,8 @@ impl Client {
     async fn send_documents(&mut self, wire: &mut Wire, round: &mut u64) -> anyhow::Result<()> {
         while !self.abused.is_over() && !self.abused.is_enough() {
             *round += 1;
-            let most = self.abused.plan.post_size_max as usize - 200;
+            // A little less than is allowed, so that the document is looked at.
+            let most = self.abused.plan.post_size_max as usize - DOCUMENT_FRAME_SIZE;
             let repeat = |text: &str| text.repeat(most / text.len());
             let half = |text: &str| text.repeat(most / 2 / text.len());
             let (body, status) = match (self.number as u64 + *round) % 10 {
@@ -382,7 +390,7 @@ impl Client {
                 5 => (format!("{{{}\"b\":0}}", repeat("\"a\":0,")), 201),
                 6 => (format!("\"{}\"", repeat("\\u00e9")), 201),
                 7 => (format!("1{}", repeat("0")), 400),
-                8 => (format!("\"{}\"", repeat("\\")), 400),
+                8 => (format!("\"{}\"", repeat("\\x")), 400),
                 _ => (format!("[{}[]]", repeat("[],")), 201),
             };
             let body = format!(r#"[{{"ttl": 60, "body": {body}}}]"#);

@@ -3,6 +3,7 @@
 
 use super::abuse::Told;
 use crate::random::Random;
+use std::time::Duration;
 
 /// The kinds of abuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,10 @@ pub(super) struct Plan {
     pub(super) connections: usize,
     /// What is enough of the abuse: requests, connections or messages.
     pub(super) amount: u64,
+    /// Calls of the polite client before the abuse, and in each attempt to measure during it.
+    pub(super) calls: usize,
+    /// How long an abuse goes on that counts no requests.
+    pub(super) time: Duration,
     /// Size of a message of a flood, or of one that is read slowly.
     pub(super) message_size: usize,
     pub(super) connections_max: usize,
@@ -89,9 +94,11 @@ impl Plan {
             is_small,
             connections,
             amount,
+            calls: if is_small { 100 } else { 300 },
+            time: Duration::from_secs(if is_small { 1 } else { 4 }),
             message_size: 10 + random.below(2_000) as usize,
             connections_max,
-            post_size_max: if kind == Kind::Documents { MIB } else { 256 * KIB },
+            post_size_max: 256 * KIB,
             header_size_max: if is_low { 16 * KIB } else { 64 * KIB },
             bytes_in_flight_max: if is_low { 8 * MIB } else { 256 * MIB },
             write_buffer_max: if is_low { MIB } else { 32 * MIB },
@@ -125,11 +132,17 @@ impl Plan {
 
     /// What the server may take more than before. Bodies and what waits to be written have bounds of their own; buffers
     /// that grow are copied, so that each counts twice. A connection holds what it has read of a head, what it has not
-    /// sent of small answers, and one answer that is larger.
+    /// sent of small answers, and one answer that is larger; one on which nothing happens only its first buffer.
     pub(super) fn memory_max(&self, told: &Told) -> u64 {
-        let connection = 3 * self.header_size_max + 16 * KIB + told.answer_size_max;
         let connections = self.connections_max.min(self.connections + OTHERS_MAX) as u64;
-        let bodies = self.bytes_in_flight_max.min(connections * self.post_size_max);
+        let connection = match self.kind {
+            Kind::Idle => 16 * KIB,
+            _ => 3 * self.header_size_max + 16 * KIB + told.answer_size_max,
+        };
+        let bodies = match self.kind {
+            Kind::Idle | Kind::SlowReaders | Kind::Names => 0,
+            _ => self.bytes_in_flight_max.min(connections * self.post_size_max),
+        };
         // A queue's name and its ranges; a place for each message of segments that are not indexed yet; a claim's.
         let state = 2 * KIB * told.queue_count + 200 * told.acknowledged.len() as u64;
         connections * connection + 2 * bodies + 2 * self.write_buffer_max + state + 32 * MIB
