@@ -54,6 +54,8 @@ pub(super) struct Abused {
 pub(super) struct Told {
     /// The bodies of messages that are there now.
     pub(super) acknowledged: Vec<String>,
+    /// Messages that are there besides.
+    pub(super) stored_count: u64,
     /// Queues that were made.
     pub(super) queue_count: u64,
     /// The largest answer that was asked for, in bytes, where it is more than a few.
@@ -183,6 +185,7 @@ async fn all(abused: &Arc<Abused>) -> anyhow::Result<Told> {
 impl Told {
     fn add(&mut self, other: Told) {
         self.acknowledged.extend(other.acknowledged);
+        self.stored_count += other.stored_count;
         self.queue_count += other.queue_count;
         self.served_count += other.served_count;
         self.refused_count += other.refused_count;
@@ -294,10 +297,12 @@ impl Client {
             let Some(reply) = wire.answer().await? else {
                 // There was no room, and the reason was lost on the way.
                 self.told.hung_up_count += 1;
-                return Ok(sleep(SLOWNESS).await);
+                sleep(SLOWNESS).await;
+                return Ok(());
             };
             if !self.note(&reply, &[204])? {
-                return Ok(sleep(SLOWNESS).await);
+                sleep(SLOWNESS).await;
+                return Ok(());
             }
         }
         while !self.abused.is_over() {
@@ -393,12 +398,13 @@ impl Client {
                 8 => (format!("\"{}\"", repeat("\\x")), 400),
                 _ => (format!("[{}[]]", repeat("[],")), 201),
             };
-            let body = format!(r#"[{{"ttl": 60, "body": {body}}}]"#);
+            let body = format!(r#"[{{"ttl": 3000, "body": {body}}}]"#);
             if !wire.send(post(QUEUE, &body).as_bytes()).await {
                 bail!("the server hangs up within a post");
             }
             let reply = wire.answer().await?.context("the server hangs up on a document")?;
             self.note(&reply, &[status]).with_context(|| format!("{body:.60}"))?;
+            self.told.stored_count += u64::from(reply.status == 201);
         }
         while !self.abused.is_over() {
             sleep(LOOK_INTERVAL).await;

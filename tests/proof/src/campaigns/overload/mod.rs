@@ -24,6 +24,8 @@ use marconi_tests::wire::{CLIENT_ID, assert_well, make_queue};
 use plan::Plan;
 use polite::Polite;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,6 +57,8 @@ const ATTEMPTS: usize = 5;
 /// The same for the first seven seeds, which run everywhere and beside anything.
 const GROSS_TIMES_MAX: u32 = 30;
 const GROSS_TIME_NOTED: Duration = Duration::from_secs(2);
+/// A message's name is shorter.
+const NAME_SIZE_MAX: usize = 100;
 /// How often memory is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -116,7 +120,8 @@ fn under(plan: &Plan) -> anyhow::Result<()> {
     wait_for("the connections being gone", || is_quiet("marconi_connections_open"));
     wait_for("the bodies being gone", || is_quiet("marconi_in_flight_bytes"));
     nothing_is_lost(server.address, polite::KEPT, &polite.kept)?;
-    nothing_is_lost(server.address, abuse::QUEUE, &told.acknowledged)?;
+    let count = nothing_is_lost(server.address, abuse::QUEUE, &told.acknowledged)?;
+    ensure!(count >= told.stored_count, "{count} messages of {} are there", told.stored_count);
     assert_well(&server);
     server.stop();
     Ok(())
@@ -147,28 +152,54 @@ fn measure(
     Ok(best)
 }
 
-/// Each of these messages is there, once.
-fn nothing_is_lost(server: SocketAddr, queue: &str, acknowledged: &[String]) -> anyhow::Result<()> {
+/// A page of messages. Their bodies are whatever somebody posted, as deep as the API takes it.
+#[derive(Deserialize)]
+struct Page<'a> {
+    #[serde(borrow)]
+    messages: Vec<Listed<'a>>,
+    links: Vec<Link>,
+}
+
+#[derive(Deserialize)]
+struct Listed<'a> {
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    href: String,
+}
+
+/// Each of these messages is there, once; returns how many there are, with all others.
+fn nothing_is_lost(
+    server: SocketAddr,
+    queue: &str,
+    acknowledged: &[String],
+) -> anyhow::Result<u64> {
     let mut client = Connection::open(server).context("connect")?;
     let headers = [("Client-ID", CLIENT_ID), ("X-Project-Id", "p1")];
     let limit = plan::PAGE_SIZE_MAX;
     let mut target =
         format!("/v1/queues/{queue}/messages?limit={limit}&echo=true&include_claimed=true");
-    let mut found = HashSet::new();
+    let (mut found, mut count) = (HashSet::new(), 0);
     loop {
         let page = client.ask("GET", &target, &headers, "")?.context("no answer to a listing")?;
         if page.status == 204 {
             break;
         }
         ensure!(page.status == 200, "a listing is answered {}: {}", page.status, page.body);
-        let page: serde_json::Value = serde_json::from_str(&page.body)?;
-        for message in page["messages"].as_array().into_iter().flatten() {
-            // Bodies that are not names are those of messages that were asked to be large.
-            if let Some(name) = message["body"].as_str() {
-                ensure!(found.insert(name.to_owned()), "{queue} has {name} twice");
+        let mut page: Page<'_> = serde_json::from_str(&page.body).context("a page")?;
+        for message in &page.messages {
+            count += 1;
+            // What is no short text is not a name.
+            let text = message.body.get();
+            if text.len() < NAME_SIZE_MAX && text.starts_with('"') {
+                let name: String = serde_json::from_str(text)?;
+                ensure!(found.insert(name.clone()), "{queue} has {name} twice");
             }
         }
-        page["links"][0]["href"].as_str().context("a page has a next one")?.clone_into(&mut target);
+        target = page.links.pop().context("a page has a next one")?.href;
     }
     let lost: Vec<&String> = acknowledged.iter().filter(|name| !found.contains(*name)).collect();
     ensure!(
@@ -178,7 +209,7 @@ fn nothing_is_lost(server: SocketAddr, queue: &str, acknowledged: &[String]) -> 
         acknowledged.len(),
         lost[0]
     );
-    Ok(())
+    Ok(count)
 }
 
 /// How many files a process may have open, once that is as much as we are allowed.
