@@ -28,6 +28,12 @@ impl Seeds {
         files.iter().map(fs::read).collect::<io::Result<_>>().map(Seeds)
     }
 
+    /// Those given, of which there is one at least.
+    pub fn given(seeds: Vec<Vec<u8>>) -> Seeds {
+        assert!(!seeds.is_empty(), "there is nothing to change");
+        Seeds(seeds)
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()

@@ -1,8 +1,10 @@
 //! A disk without room: posting stops, all else goes on, and posting comes back by itself.
 
-use crate::wire::{MESSAGE, ask, assert_well, claim_and_delete, make_queue, post, request, work};
 use marconi_tests::binary::{Binary, wait_for};
 use marconi_tests::small_disk::SmallDisk;
+use marconi_tests::wire::{
+    MESSAGE, ask, assert_well, claim_and_delete, make_queue, post, request, work,
+};
 
 /// The state that both addresses of the admin API tell, and that `/ready` does so with 200.
 fn assert_state(server: &Binary, state: &str) {

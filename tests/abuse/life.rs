@@ -1,9 +1,9 @@
 //! Starts, signals and ends of the process.
 
-use crate::wire::{
+use marconi_tests::binary::{Binary, Signal, run_to_end, wait_for};
+use marconi_tests::wire::{
     MESSAGE, Wire, ask, assert_well, claim_and_delete, head_of_post, make_queue, post, request,
 };
-use marconi_tests::binary::{Binary, Signal, run_to_end, wait_for};
 use std::net::TcpStream;
 
 #[test]

@@ -1,7 +1,7 @@
 //! More than was allowed for: what is over a bound is told so at once, and memory stays bounded.
 
-use crate::wire::{Wire, ask, assert_well, head_of_post, make_queue, request, work};
 use marconi_tests::binary::{Binary, wait_for};
+use marconi_tests::wire::{Wire, ask, assert_well, head_of_post, make_queue, request, work};
 
 #[test]
 fn connections_over_the_limit_get_503_and_a_hint() {

@@ -7,4 +7,3 @@ mod load;
 mod malformed;
 mod protocols;
 mod slow;
-mod wire;

@@ -1,8 +1,8 @@
 //! What is no HTTP, or hardly: it is refused, it costs its own connection at most, and never stores
 //! anything.
 
-use crate::wire::{CLIENT_ID, MESSAGE, Wire, ask, assert_well, make_queue, post, request};
 use marconi_tests::binary::{Binary, wait_for};
+use marconi_tests::wire::{CLIENT_ID, MESSAGE, Wire, ask, assert_well, make_queue, post, request};
 use std::net::Shutdown;
 
 /// Numbers that look random and are the same each time.

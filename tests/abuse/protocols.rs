@@ -1,6 +1,5 @@
 //! HTTP/2 with prior knowledge, and TLS with either protocol: a message's life over each.
 
-use crate::wire::{CLIENT_ID, MESSAGE, Wire, assert_well};
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -8,6 +7,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use marconi_tests::binary::{Binary, DEADLINE};
+use marconi_tests::wire::{CLIENT_ID, MESSAGE, Wire, assert_well};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};

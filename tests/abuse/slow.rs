@@ -1,7 +1,7 @@
 //! Clients that take their time: they are cut when their time is over, and hold up nobody.
 
-use crate::wire::{Wire, assert_well, head_of_post, make_queue, work};
 use marconi_tests::binary::{Binary, wait_for};
+use marconi_tests::wire::{Wire, assert_well, head_of_post, make_queue, work};
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 

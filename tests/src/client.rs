@@ -116,12 +116,26 @@ pub struct Reply {
 
 impl Reply {
     fn parse(bytes: &[u8], is_to_head: bool) -> anyhow::Result<Reply> {
-        let head_size = find(bytes, b"\r\n\r\n").context("the head has no end")?;
+        match Reply::first(bytes, is_to_head)? {
+            Some((reply, size)) if size == bytes.len() => Ok(reply),
+            Some((_, size)) => bail!("{} bytes behind the answer", bytes.len() - size),
+            None => bail!("the answer is cut short: {}", Shown(bytes)),
+        }
+    }
+
+    /// The first of the answers that these bytes hold, and its size; `None` where it is not whole.
+    ///
+    /// # Errors
+    /// When it is no HTTP.
+    pub fn first(bytes: &[u8], is_to_head: bool) -> anyhow::Result<Option<(Reply, usize)>> {
+        let Some(head_size) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
         let head = std::str::from_utf8(&bytes[..head_size]).context("the head is not text")?;
         let mut lines = head.split("\r\n");
         let status_line = lines.next().unwrap_or_default();
         let status = status_line
             .strip_prefix("HTTP/1.1 ")
+            // Who asks in the older version is answered in it.
+            .or_else(|| status_line.strip_prefix("HTTP/1.0 "))
             .and_then(|rest| rest.get(..3)?.parse().ok())
             .with_context(|| format!("not a status line: {status_line}"))?;
         let mut headers = Vec::new();
@@ -129,21 +143,23 @@ impl Reply {
             let (name, value) = line.split_once(':').context("a header has no colon")?;
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut reply = Reply { status, headers, body: bytes[head_size + 4..].to_vec() };
-        if is_to_head {
-            if !reply.body.is_empty() {
-                bail!("an answer to HEAD has a body");
-            }
+        let mut reply = Reply { status, headers, body: Vec::new() };
+        let rest = &bytes[head_size + 4..];
+        let has_body = !is_to_head && !matches!(status, 100..200 | 204 | 304);
+        let body_size = if !has_body {
+            0
         } else if reply.header("Transfer-Encoding") == Some("chunked") {
-            reply.body = join_chunks(&reply.body)?;
-        } else if let Some(size) = reply.header("Content-Length") {
-            if size.parse() != Ok(reply.body.len()) {
-                bail!("Content-Length is {size}, but the body has {}", reply.body.len());
-            }
-        } else if !reply.body.is_empty() {
-            bail!("a body without a length");
-        }
-        Ok(reply)
+            let Some((body, size)) = join_chunks(rest)? else { return Ok(None) };
+            reply.body = body;
+            size
+        } else {
+            let size = reply.header("Content-Length").unwrap_or("0");
+            let size: usize = size.parse().context("Content-Length is no number")?;
+            let Some(body) = rest.get(..size) else { return Ok(None) };
+            reply.body = body.to_vec();
+            size
+        };
+        Ok(Some((reply, head_size + 4 + body_size)))
     }
 
     /// The value of a header, if it was sent.
@@ -183,17 +199,50 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-fn join_chunks(mut rest: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut body = Vec::new();
+/// The body that lies there in chunks, and what it takes with them; `None` where it is not whole.
+fn join_chunks(bytes: &[u8]) -> anyhow::Result<Option<(Vec<u8>, usize)>> {
+    let (mut body, mut at) = (Vec::new(), 0);
     loop {
-        let line_size = find(rest, b"\r\n").context("a chunk has no size")?;
-        let line = std::str::from_utf8(&rest[..line_size]).context("a chunk size is not text")?;
+        let Some(line_size) = find(&bytes[at..], b"\r\n") else { return Ok(None) };
+        let line = &bytes[at..at + line_size];
+        let line = std::str::from_utf8(line).context("a chunk size is not text")?;
         let size = usize::from_str_radix(line.trim(), 16).context("a chunk size is no number")?;
-        if size == 0 {
-            return Ok(body);
+        let start = at + line_size + 2;
+        let Some(chunk) = bytes.get(start..).and_then(|rest| rest.get(..size + 2)) else {
+            return Ok(None);
+        };
+        if !chunk.ends_with(b"\r\n") {
+            bail!("a chunk has no end");
         }
-        let start = line_size + 2;
-        body.extend_from_slice(rest.get(start..start + size).context("a chunk is cut short")?);
-        rest = rest.get(start + size + 2..).context("a chunk has no end")?;
+        at = start + size + 2;
+        if size == 0 {
+            return Ok(Some((body, at)));
+        }
+        body.extend_from_slice(&chunk[..size]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart_and_half_ones_noticed() {
+        let bytes =
+            b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
+                      2\r\nab\r\n0\r\n\r\nHTTP/1.1 404 Not Found\r\ncontent-length: 3\r\n\r\nxyz";
+        let mut rest = &bytes[..];
+        for (status, body) in [(204, ""), (200, "ab"), (404, "xyz")] {
+            let (reply, size) = Reply::first(rest, false).expect("HTTP").expect("whole");
+            assert_eq!((reply.status, reply.body), (status, body.as_bytes().to_vec()));
+            for cut in 0..size {
+                assert!(Reply::first(&rest[..cut], false).expect("HTTP").is_none(), "{cut}");
+            }
+            rest = &rest[size..];
+        }
+        assert!(rest.is_empty());
+        for wrong in ["HTTP/2 200\r\n\r\n", "HTTP/1.1 200 OK\r\nno header\r\n\r\n"] {
+            Reply::first(wrong.as_bytes(), false).expect_err(wrong);
+        }
     }
 }

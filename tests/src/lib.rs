@@ -7,3 +7,4 @@ pub mod program;
 pub mod server;
 pub mod small_disk;
 pub mod store_down;
+pub mod wire;

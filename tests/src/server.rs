@@ -2,14 +2,9 @@
 //! stops when it is dropped. Knows no cases.
 
 use anyhow::Context;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::{Request, Response};
 use marconi_server::api::limits::Limits;
 use marconi_server::app::{App, NoObserver};
-use marconi_server::http::listen::{Handler, ListenOptions, serve};
-use marconi_server::http::service::handle;
+use marconi_server::http::listen::{ListenOptions, serve};
 use marconi_server::shutdown::{ShutdownTrigger, shutdown};
 use marconi_server::store::Store;
 use std::net::SocketAddr;
@@ -34,20 +29,21 @@ impl TestServer {
         store: S,
         limits: Limits,
     ) -> anyhow::Result<TestServer> {
+        let app = Arc::new(App::new(store, limits, Arc::new(NoObserver)));
+        TestServer::start_app(runtime, app, ListenOptions::default())
+    }
+
+    /// The same with all that requests share made before, and with the listener's options.
+    pub fn start_app<S: Store>(
+        runtime: &Handle,
+        app: Arc<App<S>>,
+        options: ListenOptions,
+    ) -> anyhow::Result<TestServer> {
         let listener =
             runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).context("bind a port")?;
         let address = listener.local_addr().context("learn the port")?;
-        let service = Arc::new(Service(App::new(store, limits, Arc::new(NoObserver))));
         let (running, stop) = shutdown();
-        runtime.spawn(serve(service, listener, ListenOptions::default(), stop));
+        runtime.spawn(serve(app, listener, options, stop));
         Ok(TestServer { address, _running: running })
-    }
-}
-
-struct Service<S>(App<S>);
-
-impl<S: Store> Handler for Service<S> {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        handle(&self.0, request).await
     }
 }

@@ -12,8 +12,10 @@ mod io_faults;
 mod kill;
 mod model;
 mod nested;
+mod overload;
 mod planted;
 mod power;
+mod raw;
 mod schedules;
 pub mod soak;
 mod syncs;
@@ -35,6 +37,8 @@ pub const ALL: &[&Campaign] = &[
     &planted::CAMPAIGN,
     &clock::CAMPAIGN,
     &tenants::CAMPAIGN,
+    &overload::CAMPAIGN,
+    &raw::CAMPAIGN,
     &soak::CAMPAIGN,
     &fuzz::CAMPAIGN,
 ];

@@ -1,19 +1,23 @@
-//! What the tests here share: a connection of bytes, an ordinary client, and the look at a server's
-//! health after each ordeal.
+//! What those share who are hard on the real program: a connection of bytes, an ordinary client, and the
+//! look at a server's health after each ordeal. All panic where the server does not do its part.
 
-use marconi_tests::binary::{Binary, DEADLINE};
-use marconi_tests::client::{Reply, Request};
+use crate::binary::{Binary, DEADLINE};
+use crate::client::{Reply, Request};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-pub(crate) const CLIENT_ID: &str = "8d3a6d1e-4c5f-4f7e-9c57-0f5b2f0d2a11";
-pub(crate) const MESSAGE: &str = r#"[{"ttl": 300, "body": {"n": 1}}]"#;
+/// Who asks.
+pub const CLIENT_ID: &str = "8d3a6d1e-4c5f-4f7e-9c57-0f5b2f0d2a11";
+/// A post of one message.
+pub const MESSAGE: &str = r#"[{"ttl": 300, "body": {"n": 1}}]"#;
 
 /// A connection on which a test sends what it likes.
-pub(crate) struct Wire(pub(crate) TcpStream);
+#[derive(Debug)]
+pub struct Wire(pub TcpStream);
 
 impl Wire {
-    pub(crate) fn to(address: SocketAddr) -> Wire {
+    /// Connects.
+    pub fn to(address: SocketAddr) -> Wire {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
         stream.set_nodelay(true).expect("no delay");
@@ -21,12 +25,12 @@ impl Wire {
     }
 
     /// Sends all of it; whether the server still took it.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+    pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()
     }
 
     /// What the server says until it hangs up. A reset is an end as well.
-    pub(crate) fn rest(&mut self) -> String {
+    pub fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         if let Err(cause) = self.0.read_to_end(&mut bytes) {
             let is_late = matches!(cause.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
@@ -36,7 +40,7 @@ impl Wire {
     }
 
     /// What the server says up to `end`.
-    pub(crate) fn read_to(&mut self, end: &str) -> String {
+    pub fn read_to(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
         let mut byte = [0];
         while !bytes.ends_with(end.as_bytes()) {
@@ -48,7 +52,7 @@ impl Wire {
     }
 
     /// Whether the server has hung up, without waiting.
-    pub(crate) fn is_closed(&mut self) -> bool {
+    pub fn is_closed(&mut self) -> bool {
         self.0.set_nonblocking(true).expect("a socket");
         let mut waste = [0; 1024];
         let closed = loop {
@@ -68,34 +72,36 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// A request of a well-behaved client.
-pub(crate) fn request(method: &str, target: &str) -> Request {
+pub fn request(method: &str, target: &str) -> Request {
     Request::new(method, target).header("Client-ID", CLIENT_ID).header("X-Project-Id", "p1")
 }
 
 /// Sends it, and expects an answer.
-pub(crate) fn ask(server: &Binary, request: Request) -> Reply {
+pub fn ask(server: &Binary, request: Request) -> Reply {
     request.send(server.address).unwrap_or_else(|cause| panic!("{cause:#}\n{request}"))
 }
 
 /// The head and the beginning of a post of `size` bytes.
-pub(crate) fn head_of_post(queue: &str, size: usize) -> String {
+pub fn head_of_post(queue: &str, size: usize) -> String {
     format!(
         "POST /v1/queues/{queue}/messages HTTP/1.1\r\nHost: x\r\nClient-ID: {CLIENT_ID}\r\n\
          X-Project-Id: p1\r\nContent-Length: {size}\r\n\r\n"
     )
 }
 
-pub(crate) fn make_queue(server: &Binary, queue: &str) {
+/// Makes a queue, unless it is there.
+pub fn make_queue(server: &Binary, queue: &str) {
     let reply = ask(server, request("PUT", &format!("/v1/queues/{queue}")));
     assert!(matches!(reply.status, 201 | 204), "{reply}");
 }
 
-pub(crate) fn post(server: &Binary, queue: &str, body: &str) -> Reply {
+/// Posts a document.
+pub fn post(server: &Binary, queue: &str, body: &str) -> Reply {
     ask(server, request("POST", &format!("/v1/queues/{queue}/messages")).body(body))
 }
 
 /// Claims up to `limit` messages and deletes them under the claim; how many there were.
-pub(crate) fn claim_and_delete(server: &Binary, queue: &str, limit: usize) -> usize {
+pub fn claim_and_delete(server: &Binary, queue: &str, limit: usize) -> usize {
     let target = format!("/v1/queues/{queue}/claims?limit={limit}");
     let claim = ask(server, request("POST", &target).body(r#"{"ttl": 60, "grace": 60}"#));
     if claim.status == 204 {
@@ -112,14 +118,14 @@ pub(crate) fn claim_and_delete(server: &Binary, queue: &str, limit: usize) -> us
 }
 
 /// A post, a claim and a delete, which take their course.
-pub(crate) fn work(server: &Binary, queue: &str) {
+pub fn work(server: &Binary, queue: &str) {
     let posted = post(server, queue, MESSAGE);
     assert_eq!(posted.status, 201, "{posted}");
     assert_eq!(claim_and_delete(server, queue, 1), 1);
 }
 
 /// The server is as well as it was: it works, and nothing in it panicked.
-pub(crate) fn assert_well(server: &Binary) {
+pub fn assert_well(server: &Binary) {
     make_queue(server, "well");
     work(server, "well");
     assert_eq!(server.metric("marconi_connections_panicked_total"), 0);
