@@ -365,10 +365,22 @@ fn a_harmed_index() {
         let size = fs::metadata(&index).expect("a file").len();
         flip(&index, size / 2);
     });
-    check("another's", &[FaultKind::IndexDiffers], |harmed| {
+    let both = |harmed: &Harmed| {
         let all = harmed.segments().1;
-        let (one, next) = (all[0].with_extension("idx"), all[1].with_extension("idx"));
+        (all[0].with_extension("idx"), all[1].with_extension("idx"))
+    };
+    check("another's", &[FaultKind::IndexDamaged], |harmed| {
+        let (one, next) = both(harmed);
         fs::copy(next, one).expect("copied");
+    });
+    check("another's, which says that it is its own", &[FaultKind::IndexDiffers], |harmed| {
+        let (one, next) = both(harmed);
+        let mut bytes = fs::read(next).expect("a file");
+        // Whose it is; then the header's checksum.
+        bytes[40..72].copy_from_slice(&fs::read(&one).expect("a file")[40..72]);
+        let crc = crc32fast::hash(&bytes[16..128]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        fs::write(one, bytes).expect("written");
     });
     check("gone", &[FaultKind::IndexMissing], |harmed| {
         fs::remove_file(harmed.sealed().with_extension("idx")).expect("removed");
