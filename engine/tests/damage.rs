@@ -365,22 +365,17 @@ fn a_harmed_index() {
         let size = fs::metadata(&index).expect("a file").len();
         flip(&index, size / 2);
     });
-    let both = |harmed: &Harmed| {
-        let all = harmed.segments().1;
-        (all[0].with_extension("idx"), all[1].with_extension("idx"))
-    };
+    let two = |harmed: &Harmed| [0, 1].map(|n| harmed.segments().1[n].with_extension("idx"));
     check("another's", &[FaultKind::IndexDamaged], |harmed| {
-        let (one, next) = both(harmed);
+        let [one, next] = two(harmed);
         fs::copy(next, one).expect("copied");
     });
-    check("another's, which says that it is its own", &[FaultKind::IndexDiffers], |harmed| {
-        let (one, next) = both(harmed);
-        let mut bytes = fs::read(next).expect("a file");
-        // Whose it is; then the header's checksum.
-        bytes[40..72].copy_from_slice(&fs::read(&one).expect("a file")[40..72]);
+    check("another's, under its own name", &[FaultKind::IndexDiffers], |harmed| {
+        let [one, mut bytes] = two(harmed).map(|path| fs::read(path).expect("a file"));
+        bytes[40..72].copy_from_slice(&one[40..72]);
         let crc = crc32fast::hash(&bytes[16..128]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        fs::write(one, bytes).expect("written");
+        fs::write(&two(harmed)[0], bytes).expect("written");
     });
     check("gone", &[FaultKind::IndexMissing], |harmed| {
         fs::remove_file(harmed.sealed().with_extension("idx")).expect("removed");

@@ -6,7 +6,9 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod compact;
+mod known;
 pub(crate) mod lenience;
+mod misnamed;
 pub(crate) mod recover;
 pub(crate) mod replay;
 pub(crate) mod salvage;

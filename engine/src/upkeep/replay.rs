@@ -1,7 +1,9 @@
 //! Replay: the newest checkpoint, the segments' indexes, and every record behind the checkpoint, brought
 //! into one state; and how the log ends. Reads only; what is to be changed is left to `recover.rs`.
 
+use super::known::Known;
 use super::lenience::Lenience;
+use super::misnamed::{self, Misnamed};
 use super::recover::RecoveryReport;
 use super::whole;
 use crate::config::Config;
@@ -9,7 +11,7 @@ use crate::domain::{ClaimId, Durability, Lsn, QueueId, QueueKey, Seq};
 use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::fault::{Fault, FaultKind, Lost, LostKind};
-use crate::files::checkpoint::{Checkpoint, QueueShape, RangeShape};
+use crate::files::checkpoint::{Checkpoint, QueueShape};
 use crate::files::format::{
     self, CHECKPOINT_FOLDER, FolderHeader, LOG_FOLDER, SEGMENT_HEADER_SIZE,
 };
@@ -61,15 +63,6 @@ impl Unused {
     }
 }
 
-/// What a checkpoint says of a queue's messages.
-pub(crate) struct Known {
-    next_seq: u64,
-    /// The checkpoint that says so, by number.
-    checkpoint: u64,
-    /// In the order of their segments.
-    pub(crate) ranges: Box<[RangeShape]>,
-}
-
 /// Where a replay stops for the sake of comparing: queues not listed are passed over, the others are
 /// brought to these LSNs.
 pub(crate) type Until = HashMap<QueueId, Lsn>;
@@ -82,6 +75,10 @@ pub(super) struct Replay {
     /// The log is replayed from here.
     pub(super) from: Lsn,
     checkpoint: u64,
+    /// A file whose header says that it is another.
+    pub(super) misnamed: Option<Misnamed>,
+    /// Segments of which the log says that their files are gone for good.
+    pub(super) retired: HashSet<u64>,
     /// The latest time of all that was read.
     pub(super) latest_ms: u64,
     /// What the checkpoint says of each queue's messages.
@@ -126,6 +123,8 @@ impl Replay {
             config: config.clone(),
             from: FIRST_LSN,
             checkpoint: 0,
+            misnamed: None,
+            retired: HashSet::new(),
             latest_ms: 0,
             known: HashMap::new(),
             lenience: None,
@@ -237,6 +236,7 @@ impl Replay {
             torn: None,
         };
         let total = found.len();
+        self.misnamed = Misnamed::among(&found);
         // A segment with frames behind one that ends badly proves damage; until one comes, the bad
         // end may be a torn tail.
         let mut torn: Option<Torn> = None;
@@ -316,14 +316,23 @@ impl Replay {
             self.miss(self.from, tail.limit)?;
         }
         tail.torn = torn;
+        if self.lenience.is_none() && self.until.is_none() {
+            misnamed::check(self, &tail)?;
+        }
         Ok(tail)
     }
 
     /// The log leads to a segment that is not there; the next one found begins at `until`.
     fn miss(&mut self, lsn: Lsn, until: Lsn) -> Result<()> {
-        let what = format!("the segment that holds LSN {lsn} of the log is missing");
+        let mut what = format!("the segment that holds LSN {lsn} of the log is missing");
         let folder = self.config.folder.join(LOG_FOLDER);
-        self.pass(segment::damaged(&folder, 0, what.clone()), || {
+        let mut file = &folder;
+        if let Some(misnamed) = &self.misnamed {
+            // Most likely it is this one, under a header that a disk wrote astray.
+            file = &misnamed.path;
+            what.push_str(&format!("; by its header this file is {}", misnamed.header));
+        }
+        self.pass(segment::damaged(file, 0, what.clone()), || {
             let count = until.0.saturating_sub(lsn.0);
             let note = format!("the log from LSN {lsn} on");
             let lost = Lost { what: LostKind::Bytes, queue: None, first: None, count, note };
@@ -517,6 +526,7 @@ impl Replay {
             }
             Record::SegmentEnd => return Ok(()),
             Record::SegmentRetired { number } => {
+                self.retired.insert(*number);
                 if let Some(lenience) = &mut self.lenience {
                     lenience.retired.insert(*number);
                 }
@@ -587,26 +597,6 @@ impl Replay {
         queue.metadata = metadata.into();
         queue.last_end = place.end;
         self.state.insert(&mut shard, queue);
-    }
-}
-
-impl Known {
-    pub(super) fn range(&self, segment: u64, generation: u64) -> Option<&RangeShape> {
-        let place = self.ranges.binary_search_by_key(&segment, |range| range.segment).ok()?;
-        Some(&self.ranges[place]).filter(|range| range.generation == generation)
-    }
-
-    /// Whether the checkpoint says that a message, in a segment as it was appended, is dead.
-    fn is_dead(&self, segment: &Segment, seq: u64) -> bool {
-        match self.range(segment.number(), 0) {
-            // What it could know of and does not list is dead.
-            None => seq < self.next_seq,
-            Some(range) => {
-                let ordinal = seq.saturating_sub(range.first_seq);
-                let word = usize::try_from(ordinal / 64).ok().and_then(|word| range.bits.get(word));
-                seq < range.first_seq || word.is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
-            }
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Reads a folder as far as it can be read, and says all that is wrong with it. Changes nothing. What a
 //! start would refuse is read around: by other bytes that say the same, or without it.
 
+use super::known::Known;
 use super::lenience::{Lenience, SegmentKey, key};
 use super::recover::{Look, RecoveryReport};
-use super::replay::{Known, Replay};
+use super::replay::Replay;
 use super::segments::index_in_memory;
 use super::survey::{Access, Checkpoints, Counts, Mend, Survey, segment_name};
 use super::whole::{self, FoundIndex, Scratch, Whole};

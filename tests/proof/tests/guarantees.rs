@@ -306,6 +306,25 @@ fn a_damaged_header_names_its_file() {
 }
 
 #[test]
+fn a_header_that_a_disk_wrote_astray_names_its_file() {
+    let segments = files(&lived_in(5), "log", ".seg").len();
+    for (from, to) in (0..segments).flat_map(|from| (0..segments).map(move |to| (from, to))) {
+        let world = lived_in(5);
+        let all = files(&world, "log", ".seg");
+        let read = |path| std::fs::read(path).expect("the real disk is well");
+        let mut bytes = read(&all[to]);
+        bytes[..128].copy_from_slice(&read(&all[from])[..128]);
+        std::fs::write(&all[to], bytes).expect("the real disk is well");
+        // One without a frame may have any name.
+        if from == to || to + 1 == segments {
+            continue;
+        }
+        let (why, name) = (refusal(&world), all[to].file_name().expect("a file").to_string_lossy());
+        assert!(why.contains(&*name), "{from} over {to}: {why}");
+    }
+}
+
+#[test]
 fn a_damaged_index_is_made_again() {
     let world = lived_in(6);
     let index = files(&world, "log", ".idx").remove(0);

@@ -5,7 +5,7 @@ use super::clock::{Clock, Step};
 use super::operation::Moment;
 use super::plan::Plan;
 use anyhow::{Context, bail};
-use marconi_engine::env::{Environment, ManualClock};
+use marconi_engine::env::{Clock as _, Environment, ManualClock};
 use marconi_engine::{Config, Engine, Rest};
 use marconi_server::api::limits::Limits;
 use marconi_server::app::{App, NoObserver};
@@ -92,8 +92,19 @@ pub(crate) struct Service {
 }
 
 enum Life {
-    Inside { config: Config, clock: Arc<ManualClock>, has_workers: bool, running: Option<Running> },
-    Program { options: Vec<String>, folder: std::path::PathBuf, running: Option<Binary> },
+    Inside {
+        config: Config,
+        clock: Arc<ManualClock>,
+        /// The clock is so far behind the engine's time.
+        behind_ms: u64,
+        has_workers: bool,
+        running: Option<Running>,
+    },
+    Program {
+        options: Vec<String>,
+        folder: std::path::PathBuf,
+        running: Option<Binary>,
+    },
 }
 
 /// A server in this process.
@@ -154,7 +165,13 @@ impl Service {
                 ..Config::new(folder.path().join("data"))
             };
             let clock = Arc::new(ManualClock::new(START_MS));
-            Life::Inside { config, clock, has_workers: plan.has_workers, running: None }
+            Life::Inside {
+                config,
+                clock,
+                behind_ms: 0,
+                has_workers: plan.has_workers,
+                running: None,
+            }
         };
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).context("the time")?;
         let from_ms = u64::try_from(since_epoch.as_millis())?;
@@ -162,7 +179,7 @@ impl Service {
             site: Arc::new(Site::new()),
             outages: Vec::new(),
             life,
-            steps: vec![Step { begun: 0, ended: 0, to_ms: START_MS }],
+            steps: Vec::new(),
             from_ms,
             _folder: folder,
         };
@@ -171,9 +188,14 @@ impl Service {
     }
 
     fn open(&mut self) -> anyhow::Result<()> {
+        let begun = self.site.now();
         let address = match &mut self.life {
-            Life::Inside { config, clock, has_workers, running } => {
+            Life::Inside { config, clock, behind_ms, has_workers, running } => {
                 let (address, server) = Running::start(config, clock, *has_workers)?;
+                // Where the clock was put back, time goes on from the latest in the folder.
+                let to_ms = server.app.store().engine().recovery().opened_ms;
+                *behind_ms = to_ms - clock.now_ms();
+                self.steps.push(Step { begun, ended: self.site.now(), to_ms });
                 *running = Some(server);
                 address
             }
@@ -208,22 +230,22 @@ impl Service {
             }
         }
         self.outages.push((begun, self.site.now()));
-        if let Some(clock_ms) = clock_ms {
-            self.set_clock(clock_ms);
+        if let (Some(clock_ms), Life::Inside { clock, behind_ms, .. }) = (clock_ms, &self.life) {
+            clock.set_ms(clock_ms.saturating_sub(*behind_ms));
         }
         self.open()
     }
 
-    /// What a manual clock shows; a running one is left alone.
+    /// The engine's time by a manual clock; a running one is left alone.
     pub(crate) fn clock_ms(&self) -> u64 {
         self.steps.last().map_or(START_MS, |step| step.to_ms)
     }
 
-    /// Puts a manual clock to a time; nothing where the clock is the system's.
+    /// Moves a manual clock on until it is this time for the engine; nothing where the clock is the system's.
     pub(crate) fn set_clock(&mut self, to_ms: u64) {
-        let Life::Inside { clock, .. } = &self.life else { return };
+        let Life::Inside { clock, behind_ms, .. } = &self.life else { return };
         let begun = self.site.now();
-        clock.set_ms(to_ms);
+        clock.set_ms(to_ms - behind_ms);
         self.steps.push(Step { begun, ended: self.site.now(), to_ms });
     }
 
