@@ -1,5 +1,6 @@
 //! The abuses: each is a client of its own that many connections run at the same time, again and again until it is told
-//! that it is over. Each checks that what it is answered is what the API allows; what that costs others is not its
+//! that it is over. Pauses in here are the abuse itself: how slowly it reads and sends, how long it lasts, how often it looks
+//! whether it is over; no check waits for one. Each checks that what it is answered is what the API allows; what that costs others is not its
 //! matter.
 
 use super::plan::{Kind, Plan};
