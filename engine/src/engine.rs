@@ -59,6 +59,26 @@ thread_local! {
     static PAYLOAD: RefCell<Payload> = RefCell::default();
 }
 
+/// What a reading verb may show, decided once, before its first look: a failure in its midst must not make what it saw
+/// before pass for what the disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// All there is, once it is as durable as the queue promises.
+    Whole,
+    /// Reads go on after a failure of the disk, at once, with those messages that were as durable then. That a message
+    /// is gone or claimed is told although nobody was promised it.
+    AfterFailure,
+}
+
+/// Below it lies what a queue of this level shows. Bodies are read out of the file: even in mode `memory` they have
+/// to be in it.
+fn shown_below(durability: Durability) -> Mark {
+    match durability {
+        Durability::Group | Durability::Each => Mark::Durable,
+        _ => Mark::Written,
+    }
+}
+
 impl Engine {
     /// Opens the data folder, making it where there is none, and recovers what it holds.
     ///
@@ -434,10 +454,21 @@ impl Engine {
         Ok(())
     }
 
+    /// What a reading verb goes by, however many looks it takes: see [`View`].
+    fn view(&self) -> View {
+        let marks = self.core.log.watermarks();
+        if marks.failure().is_some() && !self.core.is_closing() {
+            View::AfterFailure
+        } else {
+            View::Whole
+        }
+    }
+
     /// A look at a queue, shown once what it saw is as durable as the queue promises.
     fn read<A>(
         &self,
         key: &QueueKey,
+        view: View,
         look: impl FnOnce(&mut Queue, u64) -> Result<A>,
     ) -> Result<Receipt<A>> {
         self.check_open()?;
@@ -448,17 +479,13 @@ impl Engine {
         let answer = look(queue, now_ms)?;
         let (end, durability) = (queue.last_end, queue.durability);
         drop(shard);
-        let marks = self.core.log.watermarks();
-        // After a failure reads go on, with what the file holds.
-        if marks.failure().is_some() && !self.core.is_closing() {
-            return Ok(Receipt::open(answer, durability));
-        }
-        // Bodies are read out of the file: even in mode `memory` they have to be in it.
-        let mark = match durability {
-            Durability::Group | Durability::Each => Mark::Durable,
-            _ => Mark::Written,
-        };
-        Ok(Receipt::when(marks, mark, end, durability, answer))
+        Ok(match view {
+            View::Whole => {
+                let mark = shown_below(durability);
+                Receipt::when(self.core.log.watermarks(), mark, end, durability, answer)
+            }
+            View::AfterFailure => Receipt::open(answer, durability),
+        })
     }
 
     /// An answer that depends on there being no such queue: its removal may be under way to the disk.
@@ -476,11 +503,12 @@ impl Engine {
         Receipt::at(self.core.log.watermarks(), end, durability, answer)
     }
 
-    /// Whether a message can be shown: after a failure the file may lack what was posted last.
-    fn is_written(&self, located: &Located) -> bool {
-        let marks = self.core.log.watermarks();
-        marks.failure().is_none()
-            || located.segment.lsn_at(u64::from(located.entry.position)) < marks.get(Mark::Written)
+    /// Whether a message of a queue of this level may be shown.
+    fn shows(&self, view: View, durability: Durability, located: &Located) -> bool {
+        view == View::Whole || {
+            let shown = self.core.log.watermarks().get(shown_below(durability));
+            located.segment.lsn_at(u64::from(located.entry.position)) < shown
+        }
     }
 
     /// Where there is no queue there is nothing, which is the answer.

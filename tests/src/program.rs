@@ -20,14 +20,22 @@ const SHOWN_LOG_SIZE_MAX: usize = 4000;
 /// calls a stopped server at such a port may be given that very port, and be connected to itself.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// The folder cargo builds this profile into: `target/debug`, `target/release` and so on.
+/// The folder cargo builds this profile into: `target/debug`, `target/release` and so on. For a program that was
+/// copied out of there, the one where cargo would have built it for release.
 pub fn profile_folder() -> anyhow::Result<PathBuf> {
     // A test is target/<profile>/deps/<name>-<hash>, a program target/<profile>/<name>.
     let file = std::env::current_exe().context("find this program's own file")?;
     let folder = file.parent().context("a file lies in a folder")?;
     let is_test = folder.ends_with("deps");
     let folder = if is_test { folder.parent().context("deps lies in a profile")? } else { folder };
-    Ok(folder.to_owned())
+    // Cargo marks its folders so that backups leave them out.
+    let is_cargos = folder.parent().is_some_and(|target| target.join("CACHEDIR.TAG").exists());
+    if is_cargos {
+        return Ok(folder.to_owned());
+    }
+    let of_workspace = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(of_workspace, PathBuf::from);
+    Ok(target.join("release"))
 }
 
 /// Builds `targets` (such as `--bin marconi-server`) in the profile of the test that calls, and

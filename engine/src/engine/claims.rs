@@ -76,9 +76,11 @@ impl Engine {
     /// # Errors
     /// `NoSuchClaim`, also where there is no such queue; `Damaged`, `Closed`.
     pub fn claim_get(&self, key: &QueueKey, id: ClaimId) -> Result<Receipt<Claim>> {
-        let found = self.read(key, |queue, now_ms| {
+        let view = self.view();
+        let found = self.read(key, view, |queue, now_ms| {
             let (claim, held) = queue.claim_get(id, now_ms)?.ok_or(Error::NoSuchClaim)?;
-            let held = held.into_iter().filter(|located| self.is_written(located));
+            let shown = |located: &Located| self.shows(view, queue.durability, located);
+            let held = held.into_iter().filter(shown);
             Ok(Claim {
                 id,
                 ttl_s: claim.ttl_s,

@@ -123,18 +123,20 @@ impl Engine {
     ) -> Result<Receipt<Page>> {
         let mut page = Page::default();
         page.messages.reserve(limit.min(LIST_ROOM));
+        let view = self.view();
         let mut from = after.map_or(Seq(0), |marker| marker.seq);
         loop {
             let mut more = None;
             let engine_id = self.core.engine_id;
-            let receipt = self.read(key, |queue, now_ms| {
+            let receipt = self.read(key, view, |queue, now_ms| {
                 if after.is_some_and(|marker| marker.queue != queue.id) {
                     return Ok(());
                 }
                 let left = limit - page.messages.len();
                 let listing = queue.list(from, left, filter, engine_id, now_ms)?;
                 more = listing.more_from;
-                let messages = listing.found.into_iter().filter(|found| self.is_written(found));
+                let shown = |found: &Located| self.shows(view, queue.durability, found);
+                let messages = listing.found.into_iter().filter(shown);
                 page.messages.extend(messages.map(|found| Message::new(queue.id, found, now_ms)));
                 Ok(())
             });
@@ -162,14 +164,16 @@ impl Engine {
     /// # Errors
     /// `Damaged`, `Closed`.
     pub fn get(&self, key: &QueueKey, ids: &[MessageId]) -> Result<Receipt<Vec<Message>>> {
-        let found = self.read(key, |queue, now_ms| {
+        let view = self.view();
+        let found = self.read(key, view, |queue, now_ms| {
             let mut found: Vec<Message> = Vec::with_capacity(ids.len().min(64));
+            let durability = queue.durability;
             for id in ids {
                 if id.queue != queue.id || found.iter().any(|message| message.id == *id) {
                     continue;
                 }
-                let located = queue.get(id.seq, now_ms)?;
-                if let Some(located) = located.filter(|located| self.is_written(located)) {
+                let shown = |located: &Located| self.shows(view, durability, located);
+                if let Some(located) = queue.get(id.seq, now_ms)?.filter(shown) {
                     found.push(Message::new(queue.id, located, now_ms));
                 }
             }

@@ -148,7 +148,7 @@ impl Engine {
     /// # Errors
     /// `NoSuchQueue`.
     pub fn queue(&self, key: &QueueKey) -> Result<Receipt<QueueInfo>> {
-        self.read(key, |queue, _| {
+        self.read(key, self.view(), |queue, _| {
             Ok(QueueInfo {
                 metadata: Bytes::copy_from_slice(&queue.metadata),
                 floor: queue.floor,
@@ -244,7 +244,7 @@ impl Engine {
     /// # Errors
     /// `NoSuchQueue`, `Damaged`.
     pub fn stats(&self, key: &QueueKey) -> Result<Receipt<QueueStats>> {
-        self.read(key, |queue, now_ms| {
+        self.read(key, self.view(), |queue, now_ms| {
             let expired = queue.expire(now_ms, now_ms)?;
             add(&self.core.counters.expired, expired);
             queue.stats(now_ms)

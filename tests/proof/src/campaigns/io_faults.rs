@@ -86,8 +86,15 @@ fn fail_while_alive(
     player.advance_to(changes);
     let loss = *random.pick(&Loss::ALL).expect("there are some");
     let left = life.world.elsewhere(player.power_cut(loss, random.word())?, life.time_at(changes));
-    let (engine, _) = life.check(&left, changes, &format!("{loss:?} after {place}"));
+    let (engine, record) = life.check(&left, changes, &format!("{loss:?} after {place}"));
     engine.crash();
+    for (queue, number) in &life.shown_at_last {
+        let lasts = record.queues.get(queue).is_some_and(|kept| kept.messages.contains_key(number));
+        anyhow::ensure!(
+            lasts,
+            "{place}, {loss:?}: message {number} of {queue} was shown after the failure, and is lost"
+        );
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use super::plan::{Known, Move, Plan};
 use super::record::{Record, Step};
 use super::world::{Waiting, World};
 use marconi_engine::{Durability, Engine, Error};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -21,6 +22,8 @@ pub struct Life {
     durable: Vec<(usize, usize)>,
     /// How it ended, if not well.
     pub ended: Option<Error>,
+    /// What was shown after that, by queue and number, and therefore has to last.
+    pub shown_at_last: BTreeSet<(String, u64)>,
 }
 
 /// Something that was asked for.
@@ -57,6 +60,7 @@ impl Life {
             times: vec![(0, now_ms)],
             durable: vec![(0, 0)],
             ended: None,
+            shown_at_last: BTreeSet::new(),
         };
         match life.world.try_open(life.world.config()) {
             Ok(engine) => {
@@ -64,6 +68,10 @@ impl Life {
                 if plan.closes && life.ended.is_none() && engine.close().is_ok() {
                     let all = life.states.len() - 1;
                     life.durable.push((life.world.disk.recorded(), all));
+                }
+                if matches!(life.ended, Some(Error::ReadOnly(_))) {
+                    let shown = life.world.shown_for_good(&engine);
+                    life.shown_at_last = shown.expect("reads go on after a failure");
                 }
                 engine.crash();
             }

@@ -311,6 +311,22 @@ impl World {
         view
     }
 
+    /// The messages, by queue and number, that queues show which promise that what they show lasts.
+    pub fn shown_for_good(&self, engine: &Engine) -> Result<BTreeSet<(String, u64)>, Error> {
+        let mut shown = BTreeSet::new();
+        for entry in engine.queues(None, None, 1000)? {
+            let filter = ListFilter { include_claimed: true, ..ListFilter::default() };
+            let page = engine.list(&entry.key, None, usize::MAX, filter)?;
+            if page.durability() < Durability::Group {
+                continue;
+            }
+            for message in page.wait()?.messages {
+                shown.insert((entry.key.name().to_owned(), number_of(&message.body()?)));
+            }
+        }
+        Ok(shown)
+    }
+
     /// Learns the ids of what was not acknowledged and is there all the same. `claims` are the groups
     /// of numbers by key.
     pub fn adopt(&mut self, engine: &Engine, claims: &BTreeMap<u64, Vec<u64>>) {
