@@ -119,7 +119,8 @@ impl<'a> Scanner<'a> {
                 self.end = None;
                 return Some(passed as u64);
             }
-            position += ALIGNMENT;
+            // No frame begins with zeros, and a segment has many where nothing was written yet.
+            position = self.source.behind_zeros(position + ALIGNMENT, ALIGNMENT);
         }
         None
     }
@@ -184,7 +185,7 @@ impl<'a> Scanner<'a> {
                 position += head.padded_size();
                 end = position as u64;
             } else {
-                position += ALIGNMENT;
+                position = self.source.behind_zeros(position + ALIGNMENT, ALIGNMENT);
             }
         }
         Beyond { proves_damage: false, end }

@@ -5,6 +5,11 @@ use crate::env::File;
 use std::io;
 use std::sync::Arc;
 
+/// Zeros are looked for in so many bytes at a time.
+const ZEROS_LOOK_SIZE: usize = 4096;
+/// And compared so many at a time.
+const ZEROS: [u8; 64] = [0; 64];
+
 /// A window takes so many bytes at least: reading ahead in large pieces is what disks like.
 const WINDOW_SIZE: usize = 1 << 20;
 
@@ -44,6 +49,26 @@ impl Source<'_> {
             Source::Mapped(bytes) => Ok(&bytes[start..end]),
             Source::File(window) => window.at(start, end),
         }
+    }
+
+    /// The first place, of those that lie whole steps behind `position`, with a byte in its step that is not zero; or one
+    /// that cannot be read, or none before the end.
+    pub(crate) fn behind_zeros(&mut self, position: usize, step: usize) -> usize {
+        let mut at = position;
+        while let Ok(bytes) = self.at(at, ZEROS_LOOK_SIZE)
+            && !bytes.is_empty()
+        {
+            let pieces = bytes.chunks(ZEROS.len());
+            let zeros: usize =
+                pieces.take_while(|piece| **piece == ZEROS[..piece.len()]).map(<[u8]>::len).sum();
+            let rest = bytes[zeros..].iter().take_while(|byte| **byte == 0).count();
+            let is_all = zeros + rest == bytes.len();
+            at += zeros + rest;
+            if !is_all {
+                break;
+            }
+        }
+        position + (at - position) / step * step
     }
 }
 
@@ -104,4 +129,36 @@ pub(crate) fn read_exact(file: &dyn File, buffer: &mut [u8], offset: u64) -> io:
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn zeros_are_passed_over_in_whole_steps(
+            runs in vec((0..9000_usize, 1..20_usize), 0..4),
+            tail in 0..200_usize,
+            from in 0..100_usize,
+        ) {
+            let mut bytes = Vec::new();
+            for (zeros, others) in runs {
+                bytes.resize(bytes.len() + zeros, 0);
+                bytes.resize(bytes.len() + others, 1);
+            }
+            bytes.resize(bytes.len() + tail, 0);
+            let from = from.min(bytes.len());
+            let one_by_one = (from..bytes.len())
+                .step_by(8)
+                .find(|at| bytes[*at..bytes.len().min(at + 8)].iter().any(|byte| *byte != 0));
+            let found = Source::Mapped(&bytes).behind_zeros(from, 8);
+            match one_by_one {
+                Some(place) => prop_assert_eq!(found, place),
+                None => prop_assert!(found + 8 > bytes.len() && found <= bytes.len()),
+            }
+        }
+    }
 }

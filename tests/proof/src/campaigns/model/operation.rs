@@ -117,6 +117,18 @@ pub(crate) struct Sequence {
     pub(crate) operations: Vec<Operation>,
 }
 
+impl Sequence {
+    /// Whether some body or metadata is larger than small segments take.
+    pub(crate) fn has_large(&self) -> bool {
+        let is_large = |size: &usize| *size >= LARGE_SIZE_MIN;
+        self.operations.iter().any(|operation| match operation {
+            Operation::Post { messages, .. } => messages.iter().any(|(_, size)| is_large(size)),
+            Operation::SetMetadata { size, .. } => is_large(size),
+            _ => false,
+        })
+    }
+}
+
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "in mode {}, upkeep every {} ms:", self.durability, self.upkeep_interval_ms)?;
@@ -161,7 +173,8 @@ pub(crate) fn sequence_of_jumps() -> impl Strategy<Value = Sequence> {
 
 fn sequence_of(weights: impl Strategy<Value = Vec<u32>>) -> impl Strategy<Value = Sequence> {
     let levels = select(Durability::ALL.to_vec());
-    let operations = weights.prop_flat_map(|weights| vec(operation(&weights), 1..200));
+    let operations = (weights, any::<bool>())
+        .prop_flat_map(|(weights, has_large)| vec(operation(&weights, has_large), 1..200));
     (levels, select(vec![1, 200]), operations).prop_map(
         |(durability, upkeep_interval_ms, operations)| Sequence {
             durability,
@@ -170,6 +183,8 @@ fn sequence_of(weights: impl Strategy<Value = Vec<u32>>) -> impl Strategy<Value 
         },
     )
 }
+
+const LARGE_SIZE_MIN: usize = 10_000;
 
 const KIND_COUNT: usize = 21;
 /// Where the kinds that move the clock stand among them.
@@ -181,14 +196,15 @@ const START_AT: usize = 16;
 const STEPS_MS: [i64; 7] =
     [1_000, 60_000, 3_600_000, 86_400_000, 2_592_000_000, 31_536_000_000, 315_360_000_000];
 
-fn operation(weights: &[u32]) -> BoxedStrategy<Operation> {
+/// One of all kinds. Without large bodies a sequence fits small segments, of which it uses up more.
+fn operation(weights: &[u32], has_large: bool) -> BoxedStrategy<Operation> {
     let name = || 0..NAME_COUNT;
     let ttl_s = || prop_oneof![1..200_u32, Just(60), Just(1_209_600)];
     let claim_ttl_s = || prop_oneof![1..150_u32, Just(60)];
     let grace_s = || prop_oneof![Just(0), 1..150_u32];
     let limit = || 1..21_usize;
     let messages = || vec(any::<Index>(), 1..8);
-    let size = || prop_oneof![12 => 0..300_usize, 1 => 10_000..60_000_usize];
+    let size = || prop_oneof![12 => 0..300_usize, u32::from(has_large) => LARGE_SIZE_MIN..60_000];
     // Around the round numbers that lives are made of, and anywhere.
     let by_ms = || prop_oneof![0..3_000_u64, 59_990..60_010_u64, 0..400_000_u64];
     let beside_ms = prop_oneof![Just(0), Just(-1), Just(1), -1000..1000_i64];

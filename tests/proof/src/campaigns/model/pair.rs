@@ -70,7 +70,7 @@ impl Pair {
         let folder = folder.context("make a folder")?;
         let config = Config {
             durability: sequence.durability,
-            segment_size_bytes: MIB,
+            segment_size_bytes: if sequence.has_large() { MIB } else { 64 << 10 },
             checkpoint_interval_bytes: MIB,
             disk_reserve_bytes: 0,
             upkeep_interval_ms: sequence.upkeep_interval_ms,
