@@ -113,6 +113,8 @@ impl<'a> Record<'a> {
 
     fn read(head: &Head, payload: &'a [u8]) -> Option<Record<'a>> {
         let queue = QueueId(head.queue);
+        // Nothing may lie behind what a kind says: a frame of another kind would pass for one of this.
+        let empty = payload.is_empty().then_some(());
         Some(match head.kind {
             Kind::QueueCreated => {
                 let fixed = payload.get(..8)?;
@@ -133,7 +135,7 @@ impl<'a> Record<'a> {
                 };
                 Record::QueueChanged { queue, floor: read_floor(fixed[0])?, metadata }
             }
-            Kind::QueueRemoved => Record::QueueRemoved { queue },
+            Kind::QueueRemoved => empty.map(|()| Record::QueueRemoved { queue })?,
             Kind::Posted => {
                 let client = payload.get(..POST_HEAD_SIZE)?;
                 let client = u128::from_le_bytes(client.try_into().ok()?);
@@ -147,19 +149,21 @@ impl<'a> Record<'a> {
                 Record::Claimed { queue, ttl_s, grace_s, seqs }
             }
             Kind::Renewed => {
-                let fixed = payload.get(..8)?;
+                let fixed: &[u8; 8] = payload.try_into().ok()?;
                 let (ttl_s, grace_s) = (u32_at(fixed, 0), u32_at(fixed, 4));
                 Record::Renewed { queue, claim: ClaimId(Lsn(head.seq)), ttl_s, grace_s }
             }
-            Kind::Released => Record::Released { queue, claim: ClaimId(Lsn(head.seq)) },
+            Kind::Released => {
+                empty.map(|()| Record::Released { queue, claim: ClaimId(Lsn(head.seq)) })?
+            }
             Kind::Deleted => Record::Deleted {
                 queue,
                 claim: (head.seq != 0).then_some(ClaimId(Lsn(head.seq))),
                 seqs: Numbers::read(payload, head.count)?,
             },
-            Kind::Resumed => Record::Resumed { skipped: head.seq },
-            Kind::SegmentEnd => Record::SegmentEnd,
-            Kind::SegmentRetired => Record::SegmentRetired { number: head.seq },
+            Kind::Resumed => empty.map(|()| Record::Resumed { skipped: head.seq })?,
+            Kind::SegmentEnd => empty.map(|()| Record::SegmentEnd)?,
+            Kind::SegmentRetired => empty.map(|()| Record::SegmentRetired { number: head.seq })?,
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::fault::{Fault, FaultKind, Lost, LostKind};
 use crate::files::format;
 use crate::files::segment_index::{Archive, IndexBuilder, SegmentIndex, client_hash, entry_of};
 use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
-use crate::log::record::{self, POST_HEAD_SIZE, Record};
+use crate::log::record::{self, MESSAGE_HEAD_SIZE, POST_HEAD_SIZE, Record};
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
 use std::io;
@@ -238,17 +238,24 @@ fn head_says(head: &Head) -> String {
     }
 }
 
-/// What the head at a place says where no frame is whole, if that can be believed: the payload fits it. Where all
-/// messages behind it are as they were written, the damage is in the head itself, and it may say anything.
+/// What the head at a place says where no frame is whole, if that can be believed.
 fn likely_head(scanner: &mut Scanner<'_>, position: u64) -> Option<Head> {
     let head = frame::unproved_head(scanner.bytes_at(position, HEAD_SIZE))?;
     let bytes = scanner.bytes_at(position, head.length as usize);
     let payload = bytes.get(HEAD_SIZE..head.length as usize)?;
-    let is_likely = match head.kind {
-        Kind::Posted => !payload.get(POST_HEAD_SIZE..).is_some_and(record::are_messages),
-        _ => Record::decode(&head, payload).is_ok(),
-    };
-    is_likely.then_some(head)
+    is_likely(&head, payload).then_some(head)
+}
+
+/// Whether the payload fits what a head says of it. Where all messages behind it are as they were written, the damage
+/// is in the head itself, and it may say anything.
+fn is_likely(head: &Head, payload: &[u8]) -> bool {
+    match head.kind {
+        Kind::Posted => payload.get(POST_HEAD_SIZE..).is_some_and(|messages| {
+            let has_room = messages.len() >= usize::from(head.count) * MESSAGE_HEAD_SIZE;
+            has_room && !record::are_messages(messages)
+        }),
+        _ => Record::decode(head, payload).is_ok(),
+    }
 }
 
 /// The fault of bytes that are no frame. `passed` is how many there are, where another frame follows;
@@ -299,4 +306,38 @@ pub(crate) fn hole_fault(segment: &Segment, hole: &Hole) -> Fault {
     }
     let fault = Fault::new(FaultKind::FrameDamaged, &segment.path, Some(*position), what);
     Fault { lost, ..fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ClientId, Lsn};
+    use crate::log::record::Payload;
+
+    fn head(kind: Kind, count: u16, payload: &[u8]) -> Head {
+        let length = u32::try_from(HEAD_SIZE + payload.len()).expect("small");
+        Head { length, lsn: Lsn(8), at_ms: 1, queue: 1, seq: 1, behind: 0, kind, count }
+    }
+
+    #[test]
+    fn a_rotten_kind_is_not_believed_where_the_payload_is_another_kinds() {
+        let mut payload = Payload::default();
+        payload.posted(ClientId(7));
+        for body in [&b"one"[..], b"two", b""] {
+            payload.message(60, body);
+        }
+        let posted = payload.bytes.clone();
+        payload.renewed(60, 60);
+        let renewed = payload.bytes.clone();
+        for kind in Kind::ALL {
+            assert!(!is_likely(&head(kind, 3, &posted), &posted), "messages as {kind:?}");
+            let is_its = matches!(kind, Kind::Renewed | Kind::Claimed);
+            let told = is_likely(&head(kind, 0, &renewed), &renewed);
+            assert!(!told || is_its, "a renewal as {kind:?}");
+        }
+        let mut rotten = posted;
+        *rotten.last_mut().expect("it has bytes") ^= 1;
+        assert!(is_likely(&head(Kind::Posted, 3, &rotten), &rotten), "the head is whole");
+        assert!(is_likely(&head(Kind::Renewed, 0, &renewed), &renewed));
+    }
 }
