@@ -25,6 +25,9 @@ static ZEROS: Page<[u8; 1 << 20]> = Page([0; 1 << 20]);
 #[repr(align(4096))]
 struct Page<T>(T);
 
+/// Of a file that is removed so many bytes are given back together. Simulated disks have small files.
+const SHRINK_SIZE: u64 = if cfg!(feature = "sim") { 16 << 10 } else { 1 << 20 };
+
 /// A segment of the log, open for reading for as long as anybody holds it.
 #[derive(Debug)]
 pub struct Segment {
@@ -415,16 +418,17 @@ impl Segment {
     }
 
     /// Removes its files, or keeps the large one for reuse under the name returned. Nobody looks for
-    /// messages here any more; bodies still being sent keep their bytes.
+    /// messages here any more; bodies still being sent keep their bytes. What takes long is done in parts, with
+    /// `pause` called in between.
     pub(crate) fn retire(
         segment: Arc<Segment>,
         disk: &dyn Disk,
         reuse: Option<(u64, PathBuf)>,
-        pause: impl FnMut(),
+        mut pause: impl FnMut(),
     ) -> Result<Option<PathBuf>> {
         let path = segment.path.clone();
         if let Contents::Mapped(mapping) = &segment.contents {
-            mapping.let_go(pause);
+            mapping.let_go(&mut pause);
         }
         let failed = |cause| Error::io("removing", path.as_path(), cause);
         match disk.remove(&crate::files::format::index_path(&path)) {
@@ -433,22 +437,43 @@ impl Segment {
             }
             _ => {}
         }
+        let unread = Arc::into_inner(segment).and_then(Segment::into_unread_file);
         if let Some((size, spare)) = reuse
-            && let Ok(owned) = Arc::try_unwrap(segment)
-            && owned.size == size
+            && unread.as_ref().is_some_and(|(_, of_file)| *of_file == size)
         {
-            let Segment { contents, .. } = owned;
-            let is_shared = match contents {
-                Contents::Mapped(mapping) => mapping.is_shared(),
-                Contents::File => false,
-            };
-            if !is_shared {
-                disk.rename(&path, &spare).map_err(failed)?;
-                return Ok(Some(spare));
-            }
+            disk.rename(&path, &spare).map_err(failed)?;
+            return Ok(Some(spare));
         }
         disk.remove(&path).map_err(failed)?;
+        if let Some((file, size)) = unread
+            && size > SHRINK_SIZE
+        {
+            // Else a power cut could bring the name back, and not what it led to.
+            disk.sync_folder(path.parent().expect("a file lies in a folder")).map_err(failed)?;
+            shrink(&*file, size, pause);
+        }
         Ok(None)
+    }
+
+    /// The file and its size, unless a body is being read still.
+    fn into_unread_file(self) -> Option<(Arc<dyn File>, u64)> {
+        let is_shared = match self.contents {
+            Contents::Mapped(mapping) => mapping.is_shared(),
+            Contents::File => false,
+        };
+        (!is_shared).then_some((self.file, self.size))
+    }
+}
+
+/// Gives back what a file without a name takes, the end first: all at once the system would be at it for tens of
+/// milliseconds, in which nobody else gets the processor.
+fn shrink(file: &dyn File, size: u64, mut pause: impl FnMut()) {
+    let mut left = size;
+    while left > SHRINK_SIZE {
+        left -= SHRINK_SIZE;
+        // What cannot be given back now is when the file is closed.
+        let _ = file.set_size(left);
+        pause();
     }
 }
 
@@ -499,7 +524,7 @@ mod tests {
     fn a_retired_segment_is_let_go_of_in_parts_and_kept_unless_somebody_reads_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let size = 1 << 20;
+        let size = 4 << 20;
         let header = SegmentHeader {
             engine_id: 1,
             number: 1,
@@ -510,23 +535,28 @@ mod tests {
             created_ms: 0,
             after_checkpoint: 0,
         };
-        let retire = |has_reader: bool| {
+        // Whether it was kept, and how many pauses there were.
+        let retire = |has_reader: bool, is_wanted: bool| {
             let prepared = Segment::prepare(&OsDisk, folder, size, 0, || usize::MAX);
             let prepared = prepared.expect("room");
             let segment = Segment::start(&OsDisk, folder, &prepared, header).expect("a segment");
             segment.write_at(b"a body", 5000).expect("writes");
             let body = has_reader.then(|| segment.slice(5000, 6).expect("within the segment"));
             let mut pauses = 0;
-            let reuse = Some((size, folder.join("spare")));
+            let reuse = is_wanted.then(|| (size, folder.join("spare")));
             let spare = Segment::retire(Arc::new(segment), &OsDisk, reuse, || pauses += 1);
             if let Some(body) = body {
                 assert_eq!(&body[..], b"a body");
             }
-            assert!(pauses > 1, "the whole map goes at once, which holds up everybody");
-            spare.expect("its files can be moved").is_some()
+            (spare.expect("its files can be moved").is_some(), pauses)
         };
-        assert!(retire(false));
-        assert!(!retire(true), "what somebody reads would be written anew");
+        let (is_kept, unmapping) = retire(false, true);
+        assert!(is_kept && unmapping > 1, "the whole map goes at once, which holds up everybody");
+        let all = unmapping + size / SHRINK_SIZE - 1;
+        assert_eq!(retire(false, false), (false, all), "nor is its room given back at once");
+        let why = "what somebody reads would be written anew, or taken from under his eyes";
+        assert_eq!(retire(true, true), (false, unmapping), "{why}");
+        assert_eq!(retire(true, false), (false, unmapping), "{why}");
     }
 
     #[test]

@@ -268,7 +268,8 @@ impl Platter {
         if let (Loss::Zeros | Loss::Stale, false) = (loss, file.pending.is_empty()) {
             let mut whole = bytes.clone();
             file.pending.iter().for_each(|pending| pending.change.apply(&mut whole));
-            let safe_size = bytes.len();
+            // What was cut off is gone in these outcomes.
+            let safe_size = bytes.len().min(whole.len());
             bytes.resize(whole.len(), 0);
             if loss == Loss::Stale {
                 let donor = self.files.iter().filter(|(other, _)| **other != id);
