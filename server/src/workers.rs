@@ -125,6 +125,16 @@ impl Lookout {
     }
 }
 
+/// While a worker runs. Afterwards the task that stands is not woken any more: its waker leads to the runtime, which
+/// leads to the lookout and the duty, and all of them would stay for ever.
+struct Standing(Arc<Lookout>);
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.lock().1 = None;
+    }
+}
+
 impl Workers {
     /// Starts `count` workers, at least one. Each polls for up to `busy_poll` for the next request before
     /// it sleeps, while requests mostly come that soon; zero for never.
@@ -154,6 +164,7 @@ impl Workers {
             let duty = Arc::clone(duty);
             let thread =
                 std::thread::Builder::new().name("marconi-serve".into()).spawn(move || {
+                    let standing = lookout.as_ref().map(|lookout| Standing(Arc::clone(lookout)));
                     runtime.block_on(async {
                         if let Some(lookout) = lookout {
                             tokio::spawn(lookout.stand());
@@ -163,6 +174,7 @@ impl Workers {
                             _ = stopping => {}
                         }
                     });
+                    drop(standing);
                 })?;
             workers.0.push(Worker { handle, counts, stop: Some(stop), thread: Some(thread) });
         }
@@ -182,8 +194,11 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(|worker| drop(worker.stop.take()));
         for thread in self.0.iter_mut().filter_map(|worker| worker.thread.take()) {
-            // Its panic was reported by the hook.
-            let _ = thread.join();
+            // A connection that is the last to go ends on one of these threads, which cannot wait for itself.
+            if thread.thread().id() != std::thread::current().id() {
+                // Its panic was reported by the hook.
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -276,5 +291,31 @@ mod tests {
             std::thread::yield_now();
         }
         drop(workers);
+        assert_eq!(Arc::strong_count(&duty), 1, "workers that ended keep what they worked for");
+    }
+
+    #[test]
+    fn workers_that_are_dropped_on_one_of_their_own_threads_end_all_the_same() {
+        let duty = Arc::new(Count::default());
+        let workers = Arc::new(Workers::start(2, Duration::ZERO, &duty).expect("threads"));
+        let (handle, seat) = workers.seat();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (go, going) = tokio::sync::oneshot::channel::<()>();
+        let last = Arc::clone(&workers);
+        handle.spawn(seat.run(async move {
+            let _ = going.await;
+            drop(last);
+            tell.send(()).expect("heard");
+        }));
+        // It leads to what the worker does when it sleeps.
+        drop(handle);
+        drop(workers);
+        go.send(()).expect("it waits");
+        told.recv().expect("no panic ended it");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Arc::strong_count(&duty) > 1 {
+            assert!(Instant::now() < deadline, "a worker never ends");
+            std::thread::yield_now();
+        }
     }
 }

@@ -79,6 +79,7 @@ fn trial(seed: u64) -> anyhow::Result<u64> {
         faults.and(ends.map(drop))
     })?;
     conclude(&plan, &mut service, &mut first)?;
+    service.end().context("at the end")?;
 
     let mut history = History { operations: Vec::new(), clock: service.clock() };
     for client in std::iter::once(first).chain(clients) {

@@ -6,7 +6,7 @@ use super::operation::Moment;
 use super::plan::Plan;
 use anyhow::{Context, bail};
 use marconi_engine::env::{Clock as _, Environment, ManualClock};
-use marconi_engine::{Config, Engine, Rest};
+use marconi_engine::{Config, Engine, Error, Rest};
 use marconi_server::api::limits::Limits;
 use marconi_server::app::{App, NoObserver};
 use marconi_server::http::listen::{Drained, ListenOptions, serve};
@@ -29,6 +29,8 @@ pub(crate) const PAGE_SIZE_MAX: usize = 20_000;
 const MIB: u64 = 1 << 20;
 /// Where a manual clock begins.
 const START_MS: u64 = 1_700_000_000_000;
+/// Between two looks at whether a folder is free.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Threads that serve, where the server is in this process.
 const THREADS: usize = 2;
 
@@ -236,6 +238,17 @@ impl Service {
         self.open()
     }
 
+    /// Ends it for good.
+    pub(crate) fn end(&mut self) -> anyhow::Result<()> {
+        match &mut self.life {
+            Life::Inside { running, .. } => running.take().context("it runs")?.end(End::Stopped),
+            Life::Program { running, .. } => {
+                running.take().context("it runs")?.stop();
+                Ok(())
+            }
+        }
+    }
+
     /// The engine's time by a manual clock; a running one is left alone.
     pub(crate) fn clock_ms(&self) -> u64 {
         self.steps.last().map_or(START_MS, |step| step.to_ms)
@@ -288,7 +301,7 @@ impl Running {
     ) -> anyhow::Result<(SocketAddr, Running)> {
         let environment =
             Environment { clock: Arc::<ManualClock>::clone(clock), ..Environment::system() };
-        let store = EngineStore::open(config.clone(), environment).context("open the store")?;
+        let store = open_store(config, &environment)?;
         let limits = Limits {
             max_messages_per_page: PAGE_SIZE_MAX,
             max_messages_per_claim_or_pop: PAGE_SIZE_MAX,
@@ -335,6 +348,25 @@ impl Running {
         if end == End::Stopped {
             app.store().engine().close().context("close the store")?;
         }
+        wait_for("nobody to use the server any more", || {
+            (Arc::strong_count(&app) == 1).then_some(())
+        });
         Ok(())
+    }
+}
+
+/// Opens the store of a folder that nobody uses. A program that another trial is starting holds this process's locks as
+/// well until it is itself, which is waited for.
+fn open_store(config: &Config, environment: &Environment) -> anyhow::Result<EngineStore> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match EngineStore::open(config.clone(), environment.clone()) {
+            Err(Error::Folder { what, .. })
+                if what.contains("another process") && Instant::now() < deadline =>
+            {
+                thread::park_timeout(LOOK_INTERVAL);
+            }
+            opened => return opened.context("open the store"),
+        }
     }
 }
