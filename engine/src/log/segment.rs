@@ -142,7 +142,11 @@ impl Segment {
             disk.sync_folder(folder)?;
             Ok(file)
         };
-        let file = start().map_err(|cause| Error::io("making", path.as_path(), cause))?;
+        let file = start().map_err(|cause| {
+            // Nobody would find it before the next start, and whoever tries again makes another.
+            let _ = disk.remove(prepared);
+            Error::io("making", path.as_path(), cause)
+        })?;
         Segment::over(path, file, header, map)
     }
 
@@ -520,12 +524,9 @@ mod tests {
     use crate::env::OsDisk;
     use std::os::unix::fs::MetadataExt;
 
-    #[test]
-    fn a_retired_segment_is_let_go_of_in_parts_and_kept_unless_somebody_reads_it() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let folder = folder.path();
-        let size = 4 << 20;
-        let header = SegmentHeader {
+    /// The header of a first segment in a file of this size.
+    fn header_of(size: u64) -> SegmentHeader {
+        SegmentHeader {
             engine_id: 1,
             number: 1,
             last_number: 1,
@@ -534,7 +535,15 @@ mod tests {
             span: size - SEGMENT_HEADER_SIZE,
             created_ms: 0,
             after_checkpoint: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn a_retired_segment_is_let_go_of_in_parts_and_kept_unless_somebody_reads_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let size = 4 << 20;
+        let header = header_of(size);
         // Whether it was kept, and how many pauses there were.
         let retire = |has_reader: bool, is_wanted: bool| {
             let prepared = Segment::prepare(&OsDisk, folder, size, 0, || usize::MAX);
@@ -557,6 +566,18 @@ mod tests {
         let why = "what somebody reads would be written anew, or taken from under his eyes";
         assert_eq!(retire(true, true), (false, unmapping), "{why}");
         assert_eq!(retire(true, false), (false, unmapping), "{why}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_become_a_segment_is_given_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (size, header) = (1 << 20, header_of(1 << 20));
+        let prepared = Segment::prepare(&OsDisk, folder.path(), size, 0, || usize::MAX);
+        let prepared = prepared.expect("room");
+        // In the way of its name.
+        std::fs::create_dir(folder.path().join(header.file_name())).expect("a folder");
+        Segment::start(&OsDisk, folder.path(), &prepared, header).expect_err("the name is taken");
+        assert!(!prepared.exists(), "it takes room, and nobody knows of it");
     }
 
     #[test]
