@@ -108,6 +108,10 @@ impl File for GentleFile {
         Ok(buffer.len())
     }
 
+    fn is_read_elsewhere(&self) -> bool {
+        self.file.is_read_elsewhere()
+    }
+
     fn size(&self) -> io::Result<u64> {
         self.file.size()
     }

@@ -108,6 +108,10 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// Reads bytes at `offset` into `buffer`, as many as are there at once; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Whether somebody else, in whatever process, may be reading it by way of [`Disk::open_to_read`].
+    fn is_read_elsewhere(&self) -> bool {
+        false
+    }
     /// Says that all of it is about to be read, from front to back: the system may begin with it.
     fn read_ahead(&self) {}
     /// The size in bytes.

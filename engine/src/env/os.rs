@@ -69,7 +69,10 @@ impl Disk for OsDisk {
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(OsFile(fs::File::open(path)?)))
+        let file = fs::File::open(path)?;
+        // Says that somebody reads it. Where that cannot be said, it may be given another use meanwhile.
+        let _ = file.try_lock_shared();
+        Ok(Arc::new(OsFile(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -161,6 +164,10 @@ impl File for OsFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buffer, offset)
+    }
+
+    fn is_read_elsewhere(&self) -> bool {
+        self.0.try_lock().is_err()
     }
 
     fn read_ahead(&self) {

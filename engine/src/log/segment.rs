@@ -422,7 +422,8 @@ impl Segment {
     }
 
     /// Removes its files, or keeps the large one for reuse under the name returned. Nobody looks for
-    /// messages here any more; bodies still being sent keep their bytes. What takes long is done in parts, with
+    /// messages here any more; bodies still being sent keep their bytes, and so does whoever looks beside the
+    /// engine. What takes long is done in parts, with
     /// `pause` called in between.
     pub(crate) fn retire(
         segment: Arc<Segment>,
@@ -442,6 +443,7 @@ impl Segment {
             _ => {}
         }
         let unread = Arc::into_inner(segment).and_then(Segment::into_unread_file);
+        let unread = unread.filter(|(file, _)| !file.is_read_elsewhere());
         if let Some((size, spare)) = reuse
             && unread.as_ref().is_some_and(|(_, of_file)| *of_file == size)
         {
@@ -544,28 +546,41 @@ mod tests {
         let folder = folder.path();
         let size = 4 << 20;
         let header = header_of(size);
+        #[derive(PartialEq)]
+        enum Reader {
+            Nobody,
+            Here,
+            Elsewhere,
+        }
         // Whether it was kept, and how many pauses there were.
-        let retire = |has_reader: bool, is_wanted: bool| {
+        let retire = |reader: Reader, is_wanted: bool| {
             let prepared = Segment::prepare(&OsDisk, folder, size, 0, || usize::MAX);
             let prepared = prepared.expect("room");
             let segment = Segment::start(&OsDisk, folder, &prepared, header).expect("a segment");
             segment.write_at(b"a body", 5000).expect("writes");
-            let body = has_reader.then(|| segment.slice(5000, 6).expect("within the segment"));
+            let body = (reader == Reader::Here).then(|| segment.slice(5000, 6).expect("a body"));
+            let elsewhere = (reader == Reader::Elsewhere)
+                .then(|| Segment::open_to_look(&OsDisk, &segment.path, 1).expect("a segment"));
             let mut pauses = 0;
             let reuse = is_wanted.then(|| (size, folder.join("spare")));
             let spare = Segment::retire(Arc::new(segment), &OsDisk, reuse, || pauses += 1);
-            if let Some(body) = body {
-                assert_eq!(&body[..], b"a body");
-            }
+            let body = body.or(elsewhere.map(|looked| looked.slice(5000, 6).expect("is there")));
+            assert!(body.is_none_or(|body| &body[..] == b"a body"));
             (spare.expect("its files can be moved").is_some(), pauses)
         };
-        let (is_kept, unmapping) = retire(false, true);
+        let (is_kept, unmapping) = retire(Reader::Nobody, true);
         assert!(is_kept && unmapping > 1, "the whole map goes at once, which holds up everybody");
         let all = unmapping + size / SHRINK_SIZE - 1;
-        assert_eq!(retire(false, false), (false, all), "nor is its room given back at once");
+        assert_eq!(
+            retire(Reader::Nobody, false),
+            (false, all),
+            "nor is its room given back at once"
+        );
         let why = "what somebody reads would be written anew, or taken from under his eyes";
-        assert_eq!(retire(true, true), (false, unmapping), "{why}");
-        assert_eq!(retire(true, false), (false, unmapping), "{why}");
+        for is_wanted in [true, false] {
+            assert_eq!(retire(Reader::Here, is_wanted), (false, unmapping), "{why}");
+            assert_eq!(retire(Reader::Elsewhere, is_wanted), (false, unmapping), "{why}");
+        }
     }
 
     #[test]
