@@ -265,7 +265,7 @@ impl Client {
             resources: Vec<String>,
         }
         let Posted { resources } = serde_json::from_slice(&answer.body)?;
-        let dies = ttl_s.map(|ttl_s| Instant::now() + Duration::from_secs(ttl_s));
+        let dies = ttl_s.map(Duration::from_secs).map(|ttl| (asked + ttl, Instant::now() + ttl));
         let mut book = self.site.book();
         resources.into_iter().try_for_each(|link| book.posted(link, dies))
     }
