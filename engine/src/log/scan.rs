@@ -96,7 +96,10 @@ impl<'a> Scanner<'a> {
             return Err(Invalid::Length);
         }
         let bytes = self.source.at(position, length as usize).map_err(unreadable)?;
-        frame::decode(bytes, lsn).map(|(head, _)| head)
+        let (head, _) = frame::decode(bytes, lsn)?;
+        // One of another segment's, whole as it may be, was written astray.
+        let is_its = self.segment.may_hold(head.lsn, position as u64);
+        is_its.then_some(head).ok_or(Invalid::Lsn)
     }
 
     /// After a walk that ended in bytes that are no frame: looks at them once more. Who reads beside the

@@ -259,6 +259,15 @@ impl Segment {
         Lsn(self.header.base.0 + position - SEGMENT_HEADER_SIZE)
     }
 
+    /// Whether a frame at this place can have this LSN: its place's, or in a rewritten segment any that it stands for.
+    pub(crate) fn may_hold(&self, lsn: Lsn, position: u64) -> bool {
+        if self.header.generation == 0 {
+            lsn == self.lsn_at(position)
+        } else {
+            (self.header.base..self.lsn_limit()).contains(&lsn)
+        }
+    }
+
     /// The first LSN behind all that this segment stands for.
     pub(crate) fn lsn_limit(&self) -> Lsn {
         Lsn(self.header.base.0 + self.header.span)
@@ -321,7 +330,11 @@ impl Segment {
         let length = frame::length(&head).map_err(|why| wrong(why.to_string()))?;
         let bytes = self.slice(position, length)?;
         let lsn = (self.header.generation == 0).then(|| self.lsn_at(u64::from(position)));
-        frame::decode(&bytes, lsn).map(drop).map_err(|why| wrong(why.to_string()))
+        match frame::decode(&bytes, lsn) {
+            Ok((head, _)) if self.may_hold(head.lsn, u64::from(position)) => Ok(()),
+            Ok(_) => Err(wrong(frame::Invalid::Lsn.to_string())),
+            Err(why) => Err(wrong(why.to_string())),
+        }
     }
 
     /// Writes frames at `position`.
@@ -524,6 +537,8 @@ pub(crate) fn damaged(path: &Path, offset: u64, what: String) -> Error {
 mod tests {
     use super::*;
     use crate::env::OsDisk;
+    use crate::log::frame::{Head, Kind};
+    use crate::log::scan::Scanner;
     use std::os::unix::fs::MetadataExt;
 
     /// The header of a first segment in a file of this size.
@@ -580,6 +595,33 @@ mod tests {
         for is_wanted in [true, false] {
             assert_eq!(retire(Reader::Here, is_wanted), (false, unmapping), "{why}");
             assert_eq!(retire(Reader::Elsewhere, is_wanted), (false, unmapping), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_whole_frame_of_another_segment_is_none_of_a_rewritten_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let header =
+            SegmentHeader { generation: 1, base: Lsn(1000), span: 500, ..header_of(1 << 20) };
+        let path = folder.path().join(header.file_name());
+        let file = OsDisk.create(&path).expect("a file");
+        file.write_at(&header.encode(), 0).expect("writes");
+        for (lsn, is_its) in [(999, false), (1000, true), (1499, true), (1500, false)] {
+            let head = Head {
+                length: HEAD_SIZE as u32,
+                lsn: Lsn(lsn),
+                at_ms: 1,
+                queue: 1,
+                seq: 1,
+                behind: 0,
+                kind: Kind::Released,
+                count: 0,
+            };
+            let frame = head.encode(crc32fast::Hasher::new());
+            file.write_at(&frame, SEGMENT_HEADER_SIZE).expect("writes");
+            let segment = Segment::open(&OsDisk, &path, 1).expect("a segment");
+            assert_eq!(segment.check_frame(SEGMENT_HEADER_SIZE as u32).is_ok(), is_its, "{lsn}");
+            assert_eq!(Scanner::new(&segment).next_frame().is_some(), is_its, "{lsn}");
         }
     }
 

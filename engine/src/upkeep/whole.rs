@@ -182,8 +182,7 @@ impl Reader<'_> {
     }
 
     fn hole(&mut self, segment: &Segment, position: u64, size: u64, why: &str, head: Option<Head>) {
-        let is_appended = segment.header.generation == 0;
-        let head = head.filter(|head| !is_appended || head.lsn == segment.lsn_at(position));
+        let head = head.filter(|head| segment.may_hold(head.lsn, position));
         self.holes.push(Hole { position, size, why: why.to_owned(), head });
     }
 }
@@ -268,8 +267,7 @@ pub(crate) fn fault(
     scanner: &mut Scanner<'_>,
 ) -> Fault {
     let head = likely_head(scanner, position);
-    let is_appended = segment.header.generation == 0;
-    let head = head.filter(|head| !is_appended || head.lsn == segment.lsn_at(position));
+    let head = head.filter(|head| segment.may_hold(head.lsn, position));
     let size = passed.unwrap_or(segment.size().saturating_sub(position));
     hole_fault(segment, &Hole { position, size, why: why.to_owned(), head })
 }
