@@ -18,7 +18,7 @@ pub mod journal;
 
 /// As recovery reads a frame.
 pub fn decode_frame(bytes: &[u8], lsn: Option<Lsn>) -> Result<(Head, &[u8]), Invalid> {
-    frame::decode(bytes, lsn)
+    frame::decode(bytes, |found| lsn.is_none_or(|lsn| lsn == found))
 }
 
 /// A frame as the log writes it, without its padding. The head's length is set.

@@ -108,7 +108,8 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// Reads bytes at `offset` into `buffer`, as many as are there at once; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Whether somebody else, in whatever process, may be reading it by way of [`Disk::open_to_read`].
+    /// Whether somebody else, in whatever process, may be reading it by way of [`Disk::open_to_read`]. Once that is denied
+    /// nobody can say so any more until the file is closed.
     fn is_read_elsewhere(&self) -> bool {
         false
     }

@@ -180,14 +180,16 @@ fn read_head(length: u32, head: &[u8]) -> Option<Head> {
 }
 
 /// Reads the frame that starts at the beginning of `bytes`, which reach to the end of the file.
-/// `lsn`, when given, is what its LSN has to be.
-pub(crate) fn decode(bytes: &[u8], lsn: Option<Lsn>) -> Result<(Head, &[u8]), Invalid> {
+/// `is_its` says whether its LSN is one of this place's.
+pub(crate) fn decode(
+    bytes: &[u8],
+    is_its: impl FnOnce(Lsn) -> bool,
+) -> Result<(Head, &[u8]), Invalid> {
     let length = length(bytes)?;
     let head = &bytes[..HEAD_SIZE];
     let frame = bytes.get(..length as usize).ok_or(Invalid::Length)?;
     let payload = frame.get(HEAD_SIZE..).ok_or(Invalid::Length)?;
-    let found = Lsn(u64_at(head, 8));
-    if lsn.is_some_and(|lsn| lsn != found) {
+    if !is_its(Lsn(u64_at(head, 8))) {
         return Err(Invalid::Lsn);
     }
     let mut crc = crc32fast::Hasher::new();
@@ -207,7 +209,7 @@ pub(crate) fn has_checksum_with(bytes: &[u8], lsn: Lsn) -> bool {
     let mut bytes = bytes.to_vec();
     let Some(field) = bytes.get_mut(8..16) else { return false };
     field.copy_from_slice(&lsn.0.to_le_bytes());
-    decode(&bytes, Some(lsn)).is_ok()
+    decode(&bytes, |found| found == lsn).is_ok()
 }
 
 /// The integer at `offset`, which the caller has checked to lie within.
@@ -244,15 +246,18 @@ mod tests {
     #[test]
     fn each_way_to_be_wrong_is_told() {
         let good = frame(64, b"payload");
-        assert_eq!(decode(&good, Some(Lsn(64))).map(|(_, payload)| payload), Ok(&b"payload"[..]));
-        assert_eq!(decode(&good, Some(Lsn(72))).err(), Some(Invalid::Lsn));
-        assert_eq!(decode(&good[..50], None).err(), Some(Invalid::Length));
-        assert_eq!(decode(&good[..40], None).err(), Some(Invalid::Length));
-        assert_eq!(decode(&[0; 64], None).err(), Some(Invalid::Empty));
+        assert_eq!(
+            decode(&good, |lsn| lsn == Lsn(64)).map(|(_, payload)| payload),
+            Ok(&b"payload"[..])
+        );
+        assert_eq!(decode(&good, |lsn| lsn == Lsn(72)).err(), Some(Invalid::Lsn));
+        assert_eq!(decode(&good[..50], |_| true).err(), Some(Invalid::Length));
+        assert_eq!(decode(&good[..40], |_| true).err(), Some(Invalid::Length));
+        assert_eq!(decode(&[0; 64], |_| true).err(), Some(Invalid::Empty));
         let mut short = good.clone();
         short[4] = 47;
         short[5..8].fill(0);
-        assert_eq!(decode(&short, None).err(), Some(Invalid::Length));
+        assert_eq!(decode(&short, |_| true).err(), Some(Invalid::Length));
     }
 
     #[test]
@@ -264,7 +269,7 @@ mod tests {
             crc.update(&future[4..HEAD_SIZE]);
             let crc = crc.finalize().to_le_bytes();
             future[..4].copy_from_slice(&crc);
-            assert_eq!(decode(&future, None).err(), Some(Invalid::Unknown));
+            assert_eq!(decode(&future, |_| true).err(), Some(Invalid::Unknown));
         }
     }
 
@@ -273,12 +278,12 @@ mod tests {
         fn any_changed_bit_is_seen(payload: Vec<u8>, bit in 0usize..8 * 48) {
             let mut bytes = frame(64, &payload);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(decode(&bytes, Some(Lsn(64))).is_err());
+            prop_assert!(decode(&bytes, |lsn| lsn == Lsn(64)).is_err());
         }
 
         #[test]
         fn garbage_never_panics(bytes: Vec<u8>) {
-            let _ = decode(&bytes, None);
+            let _ = decode(&bytes, |_| true);
         }
     }
 }

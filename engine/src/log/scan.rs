@@ -88,18 +88,14 @@ impl<'a> Scanner<'a> {
 
     /// Reads the frame at a position.
     fn decode(&mut self, position: usize) -> Result<Head, Invalid> {
-        // Rewritten segments keep each frame's first LSN, which is no longer its place.
-        let lsn = (!self.is_rewritten()).then(|| self.lsn_of(position));
         let unreadable = |_| Invalid::Unreadable;
         let length = frame::length(self.source.at(position, HEAD_SIZE).map_err(unreadable)?)?;
         if length as usize > self.source.size() {
             return Err(Invalid::Length);
         }
         let bytes = self.source.at(position, length as usize).map_err(unreadable)?;
-        let (head, _) = frame::decode(bytes, lsn)?;
-        // One of another segment's, whole as it may be, was written astray.
-        let is_its = self.segment.may_hold(head.lsn, position as u64);
-        is_its.then_some(head).ok_or(Invalid::Lsn)
+        let is_its = |lsn| self.segment.may_hold(lsn, position as u64);
+        frame::decode(bytes, is_its).map(|(head, _)| head)
     }
 
     /// After a walk that ended in bytes that are no frame: looks at them once more. Who reads beside the
@@ -130,14 +126,11 @@ impl<'a> Scanner<'a> {
 
     /// A cheap look before the checksum: almost nothing has the right LSN by chance.
     fn may_begin(&mut self, position: usize) -> bool {
-        let (lsn, limit) = (self.lsn_of(position).0, self.segment.lsn_limit().0);
-        let (base, is_rewritten) = (self.segment.header.base.0, self.is_rewritten());
+        let is_rewritten = self.is_rewritten();
         let Ok(head) = self.source.at(position, HEAD_SIZE) else { return false };
-        let found = frame::u64_at(head, 8);
-        match is_rewritten {
-            false => found == lsn,
-            true => (base..limit).contains(&found) && head[44] == Kind::Posted as u8,
-        }
+        let lsn = Lsn(frame::u64_at(head, 8));
+        self.segment.may_hold(lsn, position as u64)
+            && (!is_rewritten || head[44] == Kind::Posted as u8)
     }
 
     /// `size` bytes at a position, fewer where the file ends or cannot be read.

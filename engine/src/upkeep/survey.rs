@@ -428,7 +428,7 @@ fn guess_header(
     let bytes = file.map().ok()?.bytes;
     let mut position = SEGMENT_HEADER_SIZE as usize;
     let (position, head) = loop {
-        if let Ok((head, _)) = frame::decode(bytes.get(position..)?, None) {
+        if let Ok((head, _)) = frame::decode(bytes.get(position..)?, |_| true) {
             break (position as u64, head);
         }
         position += ALIGNMENT;
