@@ -261,6 +261,17 @@ impl std::str::FromStr for Marker {
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// What each letter stands for; [`NO_LETTER`] for all other bytes.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_LETTER; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+const NO_LETTER: u8 = 0x80;
 /// Two LEB128 integers of at most ten bytes and a check of three.
 const ID_BYTES_MAX: usize = 23;
 const ID_TEXT_MAX: usize = ID_BYTES_MAX.div_ceil(3) * 4;
@@ -344,14 +355,10 @@ fn parse_id<const N: usize>(tag: u8, text: &str) -> Result<[u64; N], BadId> {
     for group in text.as_bytes().chunks(4) {
         let mut word = 0u32;
         for letter in group {
-            let value = match letter {
-                b'A'..=b'Z' => letter - b'A',
-                b'a'..=b'z' => letter - b'a' + 26,
-                b'0'..=b'9' => letter - b'0' + 52,
-                b'-' => 62,
-                b'_' => 63,
-                _ => return Err(BadId),
-            };
+            let value = VALUES[usize::from(*letter)];
+            if value == NO_LETTER {
+                return Err(BadId);
+            }
             word = word << 6 | u32::from(value);
         }
         let word = word << (6 * (4 - group.len()));

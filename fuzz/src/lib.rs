@@ -12,7 +12,7 @@ use marconi_engine::log::scan::{ScanEnd, Scanner};
 use marconi_engine::{ClaimId, Lsn, Marker, MessageId};
 use marconi_export::lines::{self, Line, MessageLine, QueueLine};
 use marconi_server::admin;
-use marconi_server::api::headers::{self as heads, CLIENT_ID, DURABILITY, PROJECT_ID};
+use marconi_server::api::headers::{CLIENT_ID, DURABILITY, PROJECT_ID, RequestHeaders};
 use marconi_server::api::json::{self, JsonFault};
 use marconi_server::api::limits::Limits;
 use marconi_server::api::query::Query;
@@ -325,23 +325,24 @@ pub fn headers(bytes: &[u8]) {
             map.append(NAMES[usize::from(*name) % NAMES.len()].clone(), value);
         }
     }
+    let headers = RequestHeaders::of(&map);
     let faults = [
-        heads::accept(&map).err(),
-        heads::content_type(&map).err(),
-        heads::project(&map).err(),
-        heads::durability(&map).err(),
-        heads::client_id(&map).err(),
+        headers.accept().err(),
+        headers.content_type().err(),
+        headers.project().err(),
+        headers.durability().err(),
+        headers.client_id().err(),
     ];
     for fault in faults.into_iter().flatten() {
         assert!(serde_json::from_slice::<serde_json::Value>(&fault.body()).is_ok());
     }
-    if let Ok(Some(client)) = heads::client_id(&map) {
+    if let Ok(Some(client)) = headers.client_id() {
         let text = format!("{:032x}", client.0);
         let value = HeaderValue::from_str(&text).expect("digits");
         let again = HeaderMap::from_iter([(CLIENT_ID, value)]);
-        assert_eq!(heads::client_id(&again), Ok(Some(client)), "{text}");
+        assert_eq!(RequestHeaders::of(&again).client_id(), Ok(Some(client)), "{text}");
     }
-    if let Ok(project) = heads::project(&map) {
+    if let Ok(project) = headers.project() {
         assert_ne!(project, Some(""), "an empty project is none");
     }
 }

@@ -12,6 +12,7 @@ mod disk;
 mod log_write;
 mod map_write;
 mod measure;
+mod one_core;
 mod segment_reuse;
 mod shards;
 mod uring;
@@ -22,11 +23,12 @@ use std::io;
 type Question = fn(Effort) -> io::Result<()>;
 
 /// Every question by the name it is asked under.
-const QUESTIONS: [(&str, Question); 8] = [
+const QUESTIONS: [(&str, Question); 9] = [
     ("log-write", log_write::ask),
     ("map-write", map_write::ask),
     ("commit-thread", commit_thread::ask),
     ("commit-path", commit_path::ask),
+    ("one-core", one_core::ask),
     ("body-reads", body_reads::ask),
     ("shards", shards::ask),
     ("checksum", checksum::ask),

@@ -19,6 +19,8 @@ const FIRST_HALF: u64 = 1 << 63;
 pub(crate) enum Submit {
     /// By a system call.
     Call,
+    /// The same; what ended is told of with any later call of the thread.
+    Cooperative,
     /// A thread of the kernel looks for them (`SQPOLL`).
     Polled,
 }
@@ -34,6 +36,7 @@ impl Ring {
         let mut builder = IoUring::builder();
         match submit {
             Submit::Call => builder.setup_single_issuer().setup_defer_taskrun(),
+            Submit::Cooperative => builder.setup_single_issuer().setup_coop_taskrun(),
             Submit::Polled => builder.setup_single_issuer().setup_sqpoll(POLL_MS),
         };
         let ring = builder.build(ENTRIES)?;
@@ -41,7 +44,7 @@ impl Ring {
         Ok(Ring { ring })
     }
 
-    /// Lets a write of `size` bytes begin with the next [`Ring::wait`].
+    /// Lets a write of `size` bytes begin with the next [`Ring::submit`] or [`Ring::wait`].
     pub(crate) fn write(&mut self, tag: u64, size: usize, at: u64) -> io::Result<()> {
         self.push(&[write_entry(size, at).user_data(tag)])
     }
@@ -59,14 +62,25 @@ impl Ring {
         unsafe { self.ring.submission().push_multiple(entries) }.map_err(io::Error::other)
     }
 
+    /// Lets begin what waits for it.
+    pub(crate) fn submit(&mut self) -> io::Result<()> {
+        self.ring.submit().map(|_| ())
+    }
+
+    /// The tag of a group that is done, if the kernel told of one.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<u64>> {
+        match self.ring.completion().next() {
+            None => Ok(None),
+            Some(done) if done.result() < 0 => Err(io::Error::from_raw_os_error(-done.result())),
+            Some(done) => Ok(Some(done.user_data())),
+        }
+    }
+
     /// Waits until one of the groups is done, and returns its tag.
     pub(crate) fn wait(&mut self) -> io::Result<u64> {
         loop {
-            if let Some(done) = self.ring.completion().next() {
-                return match done.result() {
-                    failed if failed < 0 => Err(io::Error::from_raw_os_error(-failed)),
-                    _ => Ok(done.user_data()),
-                };
+            if let Some(tag) = self.ended()? {
+                return Ok(tag);
             }
             self.ring.submit_and_wait(1)?;
         }

@@ -3,7 +3,7 @@
 
 use super::fault::{Fault, Kind};
 use hyper::HeaderMap;
-use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use marconi_engine::{ClientId, Durability};
 
 /// Asks for a durability, and reports the one reached.
@@ -13,35 +13,114 @@ pub const CLIENT_ID: HeaderName = HeaderName::from_static("client-id");
 /// Names the tenant.
 pub const PROJECT_ID: HeaderName = HeaderName::from_static("x-project-id");
 
-/// Refuses a body that claims to be a form.
-pub fn content_type(headers: &HeaderMap) -> Result<(), Fault> {
-    let form = headers.get(CONTENT_TYPE).is_some_and(|value| {
-        value.as_bytes().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-    });
-    if form && headers.contains_key(CONTENT_LENGTH) {
-        let text = "Content-Type is application/x-www-form-urlencoded; send application/json.";
-        return Err(Fault::new(Kind::BadContentType, text));
-    }
-    Ok(())
+/// What a request says in these headers; of one that is sent twice, the first. All are found in one look
+/// at the headers, where a search for each would cost as much.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestHeaders<'a> {
+    all: &'a HeaderMap,
+    content_type: Option<&'a HeaderValue>,
+    has_accept: bool,
+    client_id: Option<&'a HeaderValue>,
+    project: Option<&'a HeaderValue>,
+    durability: Option<&'a HeaderValue>,
 }
 
-/// Refuses a client that takes no JSON.
-pub fn accept(headers: &HeaderMap) -> Result<(), Fault> {
-    let refused = || Fault::new(Kind::NotAcceptable, "Accept has to admit application/json.");
-    // The most specific range that speaks of JSON decides, and of equals the kindest.
-    let mut best: Option<(u8, bool)> = None;
-    let mut any = false;
-    for value in headers.get_all(ACCEPT) {
-        let value = value.to_str().map_err(|_| refused())?;
-        for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-            any = true;
-            best = best.max(admits_json(range));
+impl<'a> RequestHeaders<'a> {
+    /// Looks at the headers of a request; their values are looked at when they are asked for.
+    pub fn of(all: &'a HeaderMap) -> RequestHeaders<'a> {
+        let mut found = RequestHeaders {
+            all,
+            content_type: None,
+            has_accept: false,
+            client_id: None,
+            project: None,
+            durability: None,
+        };
+        for (name, value) in all {
+            let place = if *name == CONTENT_TYPE {
+                &mut found.content_type
+            } else if *name == CLIENT_ID {
+                &mut found.client_id
+            } else if *name == PROJECT_ID {
+                &mut found.project
+            } else if *name == DURABILITY {
+                &mut found.durability
+            } else {
+                found.has_accept |= *name == ACCEPT;
+                continue;
+            };
+            place.get_or_insert(value);
+        }
+        found
+    }
+
+    /// Refuses a body that claims to be a form.
+    pub fn content_type(&self) -> Result<(), Fault> {
+        let form = self.content_type.is_some_and(|value| {
+            value.as_bytes().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        });
+        if form && self.all.contains_key(CONTENT_LENGTH) {
+            let text = "Content-Type is application/x-www-form-urlencoded; send application/json.";
+            return Err(Fault::new(Kind::BadContentType, text));
+        }
+        Ok(())
+    }
+
+    /// Refuses a client that takes no JSON.
+    pub fn accept(&self) -> Result<(), Fault> {
+        if !self.has_accept {
+            return Ok(());
+        }
+        let refused = || Fault::new(Kind::NotAcceptable, "Accept has to admit application/json.");
+        // The most specific range that speaks of JSON decides, and of equals the kindest.
+        let mut best: Option<(u8, bool)> = None;
+        let mut any = false;
+        for value in self.all.get_all(ACCEPT) {
+            let value = value.to_str().map_err(|_| refused())?;
+            for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+                any = true;
+                best = best.max(admits_json(range));
+            }
+        }
+        match best {
+            Some((_, true)) => Ok(()),
+            None if !any => Ok(()),
+            _ => Err(refused()),
         }
     }
-    match best {
-        Some((_, true)) => Ok(()),
-        None if !any => Ok(()),
-        _ => Err(refused()),
+
+    /// The poster, when one is named.
+    pub fn client_id(&self) -> Result<Option<ClientId>, Fault> {
+        let Some(value) = self.client_id else { return Ok(None) };
+        match parse_uuid(value.as_bytes()) {
+            Some(id) => Ok(Some(ClientId(id))),
+            None => Err(Fault::new(Kind::BadUuid, "Client-ID has to be a UUID.")),
+        }
+    }
+
+    /// The project, `None` for the global namespace. Its length is not checked here.
+    pub fn project(&self) -> Result<Option<&'a str>, Fault> {
+        let Some(value) = self.project else { return Ok(None) };
+        if value.is_empty() {
+            let text = "X-Project-Id is empty; name a project or leave the header out.";
+            return Err(Fault::new(Kind::EmptyProject, text));
+        }
+        match std::str::from_utf8(value.as_bytes()) {
+            Ok(project) => Ok(Some(project)),
+            Err(_) => Err(Fault::new(Kind::BadQueue, "X-Project-Id has to be UTF-8.")),
+        }
+    }
+
+    /// The durability asked for, when one is.
+    pub fn durability(&self) -> Result<Option<Durability>, Fault> {
+        let Some(value) = self.durability else { return Ok(None) };
+        match value.to_str().ok().and_then(|text| text.parse().ok()) {
+            Some(level) => Ok(Some(level)),
+            None => {
+                let text = "Marconi-Durability has to be one of memory, os, interval, group, each.";
+                Err(Fault::new(Kind::BadHeader, text))
+            }
+        }
     }
 }
 
@@ -65,15 +144,6 @@ fn admits_json(range: &str) -> Option<(u8, bool)> {
     let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
     let wanted = quality.and_then(|q| q.trim().parse::<f32>().ok()).is_none_or(|q| q > 0.0);
     Some((rank, wanted))
-}
-
-/// The poster, when one is named.
-pub fn client_id(headers: &HeaderMap) -> Result<Option<ClientId>, Fault> {
-    let Some(value) = headers.get(CLIENT_ID) else { return Ok(None) };
-    match parse_uuid(value.as_bytes()) {
-        Some(id) => Ok(Some(ClientId(id))),
-        None => Err(Fault::new(Kind::BadUuid, "Client-ID has to be a UUID.")),
-    }
 }
 
 /// The value of a UUID in any of its spellings: bare, with hyphens, in braces, as a URN.
@@ -102,35 +172,9 @@ fn parse_uuid(text: &[u8]) -> Option<u128> {
     (digits == 32).then_some(high << 64 | low)
 }
 
-/// The project, `None` for the global namespace. Its length is not checked here.
-pub fn project(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
-    let Some(value) = headers.get(PROJECT_ID) else { return Ok(None) };
-    if value.is_empty() {
-        let text = "X-Project-Id is empty; name a project or leave the header out.";
-        return Err(Fault::new(Kind::EmptyProject, text));
-    }
-    match std::str::from_utf8(value.as_bytes()) {
-        Ok(project) => Ok(Some(project)),
-        Err(_) => Err(Fault::new(Kind::BadQueue, "X-Project-Id has to be UTF-8.")),
-    }
-}
-
-/// The durability asked for, when one is.
-pub fn durability(headers: &HeaderMap) -> Result<Option<Durability>, Fault> {
-    let Some(value) = headers.get(DURABILITY) else { return Ok(None) };
-    match value.to_str().ok().and_then(|text| text.parse().ok()) {
-        Some(level) => Ok(Some(level)),
-        None => {
-            let text = "Marconi-Durability has to be one of memory, os, interval, group, each.";
-            Err(Fault::new(Kind::BadHeader, text))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::{HeaderName, HeaderValue};
 
     fn one(name: &'static str, value: &str) -> HeaderMap {
         let value = HeaderValue::from_str(value).expect("a value");
@@ -139,7 +183,7 @@ mod tests {
 
     #[test]
     fn accept_has_to_admit_json() {
-        assert!(accept(&HeaderMap::new()).is_ok());
+        assert!(RequestHeaders::of(&HeaderMap::new()).accept().is_ok());
         for text in [
             "",
             "*/*",
@@ -151,7 +195,7 @@ mod tests {
             "application/json;q=0.5,*/*;q=0",
             "text/plain, */*;q=0.1",
         ] {
-            assert!(accept(&one("accept", text)).is_ok(), "{text}");
+            assert!(RequestHeaders::of(&one("accept", text)).accept().is_ok(), "{text}");
         }
         for text in [
             "text/plain",
@@ -164,13 +208,14 @@ mod tests {
             "application/json; q=0.0",
             "application/vnd.openstack.messaging-v1+json",
         ] {
-            assert!(accept(&one("accept", text)).is_err(), "{text}");
+            assert!(RequestHeaders::of(&one("accept", text)).accept().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_client_is_its_value_not_its_spelling() {
-        let id = client_id(&one("client-id", "550893e0-2b6e-11e3-835a-5cf9dd723690"));
+        let id = RequestHeaders::of(&one("client-id", "550893e0-2b6e-11e3-835a-5cf9dd723690"))
+            .client_id();
         assert!(matches!(id, Ok(Some(_))));
         for text in [
             "550893e02b6e11e3835a5cf9dd723690",
@@ -178,7 +223,7 @@ mod tests {
             "{550893e0-2b6e-11e3-835a-5cf9dd723690}",
             "urn:uuid:550893e0-2b6e-11e3-835a-5cf9dd723690",
         ] {
-            assert_eq!(client_id(&one("client-id", text)), id, "{text}");
+            assert_eq!(RequestHeaders::of(&one("client-id", text)).client_id(), id, "{text}");
         }
         for text in [
             "",
@@ -190,16 +235,22 @@ mod tests {
             "103e09c6-31b7-11e3-86bc-b8ca3ad0f5d81",
             "103e09c6-31b7-11e3-86bc-b8ca3ad0f5d",
         ] {
-            assert!(client_id(&one("client-id", text)).is_err(), "{text}");
+            assert!(RequestHeaders::of(&one("client-id", text)).client_id().is_err(), "{text}");
         }
     }
 
     #[test]
     fn projects_and_durability() {
-        assert!(project(&one("x-project-id", "")).is_err());
-        assert_eq!(project(&one("x-project-id", "JAM Project")), Ok(Some("JAM Project")));
-        assert_eq!(project(&HeaderMap::new()), Ok(None));
-        assert_eq!(durability(&one("marconi-durability", "os")), Ok(Some(Durability::Os)));
-        assert!(durability(&one("marconi-durability", "paper")).is_err());
+        assert!(RequestHeaders::of(&one("x-project-id", "")).project().is_err());
+        assert_eq!(
+            RequestHeaders::of(&one("x-project-id", "JAM Project")).project(),
+            Ok(Some("JAM Project"))
+        );
+        assert_eq!(RequestHeaders::of(&HeaderMap::new()).project(), Ok(None));
+        assert_eq!(
+            RequestHeaders::of(&one("marconi-durability", "os")).durability(),
+            Ok(Some(Durability::Os))
+        );
+        assert!(RequestHeaders::of(&one("marconi-durability", "paper")).durability().is_err());
     }
 }

@@ -31,19 +31,21 @@ fn write_path<'a>(out: &'a mut Json, queue: &str, id: MessageId) -> &'a mut Json
 }
 
 /// The answer to a post, and the path under which all its messages are read back.
-pub fn posted(queue: &str, ids: &[MessageId]) -> (Vec<u8>, String) {
+pub fn posted(queue: &str, ids: &[MessageId]) -> (Vec<u8>, Vec<u8>) {
     let mut out = Json::with_capacity(40 + ids.len() * (48 + queue.len()));
-    let mut path = String::with_capacity(32 + queue.len() + ids.len() * 20);
-    path.extend(["/v1/queues/", queue, "/messages?ids="]);
+    let mut path = Vec::with_capacity(32 + queue.len() + ids.len() * 20);
+    for part in ["/v1/queues/", queue, "/messages?ids="] {
+        path.extend_from_slice(part.as_bytes());
+    }
     out.raw("{\"resources\":[");
     for (index, id) in ids.iter().enumerate() {
         if index > 0 {
             out.raw(",");
-            path.push(',');
+            path.push(b',');
         }
         let id = id.text();
         out.raw("\"/v1/queues/").raw(queue).raw("/messages/").bytes(id.as_bytes()).raw("\"");
-        path.push_str(id.as_str());
+        path.extend_from_slice(id.as_bytes());
     }
     out.raw("],\"partial\":false}");
     (out.into_bytes(), path)
@@ -256,6 +258,7 @@ mod tests {
         let document = json(&document);
         let paths = [id(1), id(2)].map(|id| format!("/v1/queues/q/messages/{id}"));
         assert_eq!(document, json!({"resources": paths, "partial": false}));
-        assert_eq!(location, format!("/v1/queues/q/messages?ids={},{}", id(1), id(2)));
+        let path = format!("/v1/queues/q/messages?ids={},{}", id(1), id(2));
+        assert_eq!(location, path.into_bytes());
     }
 }

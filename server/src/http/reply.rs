@@ -58,7 +58,7 @@ pub fn bare(fault: &Fault) -> Reply {
 /// What is added to an answer.
 pub trait With {
     /// Says where what was made is found.
-    fn location(self, path: String) -> Self;
+    fn location(self, path: impl Into<Vec<u8>>) -> Self;
     /// Says what was answered: the target as the client sent it.
     fn content_location(self, target: &str) -> Self;
     /// Says how durable what was done is.
@@ -66,8 +66,8 @@ pub trait With {
 }
 
 impl With for Reply {
-    fn location(mut self, path: String) -> Reply {
-        insert(&mut self, LOCATION, path.into_bytes());
+    fn location(mut self, path: impl Into<Vec<u8>>) -> Reply {
+        insert(&mut self, LOCATION, path.into());
         self
     }
 

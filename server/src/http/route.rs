@@ -118,7 +118,8 @@ impl<'a> Route<'a> {
 
     /// Whether the resource takes this method.
     pub fn allows(&self, method: &Method) -> bool {
-        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+        let mut listed = self.allow().as_bytes().split(|byte| *byte == b',');
+        listed.any(|allowed| allowed.trim_ascii_start() == method.as_str().as_bytes())
     }
 }
 

@@ -6,9 +6,10 @@ use super::reply::{self, Reply, With};
 use super::route::{self, Route};
 use super::{claims, messages, queues};
 use crate::api::fault::{Fault, Kind};
+use crate::api::headers::RequestHeaders;
+use crate::api::homedoc;
 use crate::api::limits::Limits;
 use crate::api::query::Query;
-use crate::api::{headers, homedoc};
 use crate::app::{App, RequestDone};
 use crate::store::Store;
 use bytes::Bytes;
@@ -33,11 +34,12 @@ where
     let limits = app.limits();
     let (head, mut body) = request.into_parts();
     let bytes_in = body.size_hint().lower();
+    let headers = RequestHeaders::of(&head.headers);
     let path = route::decode(head.uri.path());
     let route = Route::of(&path);
 
     let outcome = match route {
-        Some(route) => answer(app, &limits, &head, route, &mut body).await,
+        Some(route) => answer(app, &limits, &head, headers, route, &mut body).await,
         None => Err(Fault::new(Kind::NoRoute, "No resource has this path.")),
     };
     let (mut reply, fault) = match outcome {
@@ -60,7 +62,7 @@ where
         bytes_in,
         bytes_out: reply.body().size_hint().lower(),
         request_id: &request_id,
-        project: headers::project(&head.headers).ok().flatten(),
+        project: headers.project().ok().flatten(),
         queue: route.and_then(|route| route.queue()),
         error: fault.as_ref().map(Fault::log_text),
     });
@@ -115,6 +117,7 @@ async fn answer<S, B>(
     app: &App<S>,
     limits: &Limits,
     head: &Parts,
+    headers: RequestHeaders<'_>,
     route: Route<'_>,
     body: &mut B,
 ) -> Result<Reply, Fault>
@@ -122,12 +125,12 @@ where
     S: Store,
     B: Body<Data = Bytes> + Send + Unpin,
 {
-    headers::content_type(&head.headers)?;
-    headers::accept(&head.headers)?;
-    let client = headers::client_id(&head.headers)?;
+    headers.content_type()?;
+    headers.accept()?;
+    let client = headers.client_id()?;
     let project = match route {
         Route::Versions => None,
-        _ => headers::project(&head.headers)?,
+        _ => headers.project()?,
     };
     let key = queue_key(limits, project, route)?;
     if !route.allows(&head.method) {
@@ -138,7 +141,7 @@ where
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
         return Ok(reply);
     }
-    let ask = headers::durability(&head.headers)?;
+    let ask = headers.durability()?;
     let call = Call {
         limits,
         target: target(head),
