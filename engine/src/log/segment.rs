@@ -11,7 +11,7 @@ use crate::files::format::{
     BadHeader, HEADER_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED,
 };
 use crate::files::segment_index::SegmentIndex;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -348,7 +348,7 @@ impl Segment {
     /// the `written` watermark. The body is a slice of the map. A record that is whole but belongs to another
     /// message, as a write that went astray leaves it, is damage.
     pub(crate) fn read_body(&self, position: u32, size: u32, id: MessageId) -> Result<Bytes> {
-        let record = self.slice(position, size)?;
+        let mut record = self.slice(position, size)?;
         let body = record::check_message(&record)
             .map_err(|what| damaged(&self.path, u64::from(position), what.to_string()))?;
         let start = position.checked_sub(u32_at(&record, 12));
@@ -363,7 +363,10 @@ impl Segment {
             let what = "the frame is not the one of this message".to_owned();
             return Err(damaged(&self.path, u64::from(position), what));
         }
-        Ok(record.slice(body))
+        // In place: another slice of it would be counted, and this one no more.
+        record.truncate(body.end);
+        record.advance(body.start);
+        Ok(record)
     }
 
     /// Says that no frame will be added, and where the last one ends.
