@@ -5,52 +5,50 @@ use super::fault::{Fault, Kind};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
-/// A query as sent, after the question mark.
-#[derive(Debug)]
+/// A query as sent, after the question mark. It is looked through again for each parameter: a list of them
+/// would take several times the memory of a query that is made to be long.
+#[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
-    /// Names, and values that are not empty, undecoded, in order.
-    written: Vec<(&'a str, &'a str)>,
-    /// Whether all of them stand for themselves, as in nearly every query: then nothing is decoded.
+    text: &'a str,
+    /// Whether all of it stands for itself, as in nearly every query: then nothing is decoded.
     is_plain: bool,
 }
 
 impl<'a> Query<'a> {
     /// The query of a request; none is an empty one.
     pub fn new(text: Option<&'a str>) -> Query<'a> {
-        let mut written = Vec::new();
-        let mut rest = text.filter(|text| !text.is_empty());
-        while let Some(pairs) = rest {
-            let (pair, behind) = cut(pairs, b'&');
-            rest = behind;
-            if let (name, Some(value)) = cut(pair, b'=')
-                && !value.is_empty()
-            {
-                written.push((name, value));
-            }
-        }
-        Query { written, is_plain: text.is_none_or(is_plain) }
+        let text = text.unwrap_or("");
+        Query { text, is_plain: is_plain(text) }
     }
 
-    /// The values written for a parameter, undecoded.
-    fn written(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
-        let is_meant =
-            move |found: &str| found == name || (!self.is_plain && decode(found) == name);
-        self.written.iter().filter(move |(found, _)| is_meant(found)).map(|(_, value)| *value)
+    /// The values written for a parameter that are not empty, undecoded, in order.
+    fn written(self, name: &'static str) -> impl Iterator<Item = &'a str> {
+        let mut rest = (!self.text.is_empty()).then_some(self.text);
+        let pairs = std::iter::from_fn(move || {
+            let (pair, behind) = cut(rest?, b'&');
+            rest = behind;
+            Some(pair)
+        });
+        pairs.filter_map(move |pair| {
+            let (found, value) = cut(pair, b'=');
+            let is_meant = found == name || (!self.is_plain && decode(found) == name);
+            value.filter(|value| is_meant && !value.is_empty())
+        })
     }
 
     /// What a text of the query stands for.
-    fn decode(&self, text: &'a str) -> Cow<'a, str> {
+    fn decode(self, text: &'a str) -> Cow<'a, str> {
         if self.is_plain { Cow::Borrowed(text) } else { decode(text) }
     }
 
     /// A parameter that has one value: the last element of all that were sent.
-    pub fn text(&self, name: &'static str) -> Option<Cow<'a, str>> {
+    pub fn text(self, name: &'static str) -> Option<Cow<'a, str>> {
         let last = |value: &'a str| value.rsplit(',').find(|element| !element.is_empty());
         self.written(name).filter_map(last).last().map(|value| self.decode(value))
     }
 
     /// A parameter that is an integer. One too large for 64 bits is read as the largest.
-    pub fn integer(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+    pub fn integer(self, name: &'static str) -> Result<Option<i64>, Fault> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let text = text.trim();
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -62,7 +60,7 @@ impl<'a> Query<'a> {
     }
 
     /// A parameter that is a boolean.
-    pub fn boolean(&self, name: &'static str) -> Result<Option<bool>, Fault> {
+    pub fn boolean(self, name: &'static str) -> Result<Option<bool>, Fault> {
         let Some(text) = self.text(name) else { return Ok(None) };
         match &*text {
             "true" | "True" | "t" | "yes" | "y" | "1" | "on" => Ok(Some(true)),
@@ -76,7 +74,7 @@ impl<'a> Query<'a> {
 
     /// The elements of `ids`, or `None` when it is absent or empty. It may be there and yet hold
     /// none.
-    pub fn ids(&self) -> Option<Vec<String>> {
+    pub fn ids(self) -> Option<Vec<String>> {
         let mut written = self.written("ids").peekable();
         written.peek()?;
         let decoded = written.map(|value| self.decode(value));
