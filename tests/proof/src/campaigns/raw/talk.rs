@@ -6,6 +6,7 @@ use crate::random::Random;
 use anyhow::Context;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,6 +22,8 @@ const BYTEWISE_SIZE_MAX: usize = 600;
 pub(super) struct Heard {
     pub(super) bytes: Vec<u8>,
     pub(super) end: Ended,
+    /// Until all was sent that was.
+    pub(super) sent_in: Duration,
     pub(super) took: Duration,
 }
 
@@ -49,10 +52,13 @@ pub(super) async fn talk(
     socket.set_nodelay(true).context("no delay")?;
     let pieces = pieces(&stream.bytes, random);
     let mut bytes = Vec::new();
+    let sent_in = Mutex::new(Duration::ZERO);
     let (mut reader, mut writer) = socket.split();
     let send = async {
         for piece in pieces {
-            if writer.write_all(piece).await.is_err() {
+            let is_sent = writer.write_all(piece).await.is_ok();
+            *sent_in.lock().expect("nobody panics with it") = started.elapsed();
+            if !is_sent {
                 break;
             }
             // So that the server, which is another thread, may find it alone.
@@ -90,17 +96,23 @@ pub(super) async fn talk(
         // It may be gone already.
         let _ = socket.set_zero_linger();
     }
-    Ok(Heard { bytes, end, took: started.elapsed() })
+    let sent_in = sent_in.into_inner().expect("nobody panics with it");
+    Ok(Heard { bytes, end, sent_in, took: started.elapsed() })
 }
 
-/// Sends all at once and hears all there is.
-pub(super) async fn ask(address: SocketAddr, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+/// Sends all at once and hears all there is; also how long it took until all was sent.
+pub(super) async fn ask(
+    address: SocketAddr,
+    request: &[u8],
+) -> anyhow::Result<(Vec<u8>, Duration)> {
     let answer = async {
+        let started = Instant::now();
         let mut socket = TcpStream::connect(address).await?;
         socket.write_all(request).await?;
+        let sent_in = started.elapsed();
         let mut bytes = Vec::new();
         socket.read_to_end(&mut bytes).await?;
-        Ok::<_, io::Error>(bytes)
+        Ok::<_, io::Error>((bytes, sent_in))
     };
     let answered = timeout(DEADLINE, answer).await;
     answered.context("no answer")?.context("the connection broke")
