@@ -179,7 +179,8 @@ impl<'a> Scanner<'a> {
                     return Beyond { proves_damage: true, end };
                 }
                 position += head.padded_size();
-                end = position as u64;
+                // A file that was cut may end within what fills up its last frame.
+                end = end.max(position.min(self.source.size()) as u64);
             } else {
                 position = self.source.behind_zeros(position + ALIGNMENT, ALIGNMENT);
             }
