@@ -9,10 +9,12 @@ use fuser::{
     ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
     TimeOrNow, WriteFlags,
 };
+use rustix::mount::UnmountFlags;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// How long the system may remember names and sizes: nobody changes them but through it.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -20,10 +22,16 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 const FREE_BLOCKS: u64 = 1 << 24;
 const BLOCK_SIZE: u32 = 4096;
 
+/// How long it may still be used before it is unmounted, and the pause between two tries. A process that is just being
+/// started has, for a moment, what the one has open that starts it.
+const USED_MAX: Duration = Duration::from_secs(10);
+const USED_PAUSE: Duration = Duration::from_millis(2);
+
 /// A disk that is mounted. Unmounted when dropped.
 #[derive(Debug)]
 pub struct Mounted {
     disk: Arc<Mutex<PowerDisk>>,
+    folder: PathBuf,
     session: Option<BackgroundSession>,
 }
 
@@ -39,7 +47,7 @@ impl Mounted {
             vec![MountOption::FSName("marconi-proof".into()), MountOption::NoAtime];
         let session = fuser::spawn_mount(Served(disk.clone()), folder, &config)
             .with_context(|| format!("mount a FUSE file system on {}", folder.display()))?;
-        Ok(Mounted { disk, session: Some(session) })
+        Ok(Mounted { disk, folder: folder.to_path_buf(), session: Some(session) })
     }
 
     /// The disk, between two of its calls.
@@ -50,10 +58,18 @@ impl Mounted {
     /// Unmounts it, which no process may use any more, and gives the disk back.
     ///
     /// # Errors
-    /// When it is in use.
+    /// When it stays in use.
     pub fn unmount(mut self) -> anyhow::Result<PowerDisk> {
         if let Some(session) = self.session.take() {
-            session.umount_and_join().context("unmount the file system")?;
+            let started = Instant::now();
+            let mut unmounted = rustix::mount::unmount(&self.folder, UnmountFlags::empty());
+            while unmounted == Err(rustix::io::Errno::BUSY) && started.elapsed() < USED_MAX {
+                thread::park_timeout(USED_PAUSE);
+                unmounted = rustix::mount::unmount(&self.folder, UnmountFlags::empty());
+            }
+            // Where this process may not, the session knows who may.
+            let ended = if unmounted.is_ok() { session.join() } else { session.umount_and_join() };
+            ended.context("unmount the file system")?;
         }
         Ok(std::mem::take(&mut *lock(&self.disk)))
     }
@@ -348,6 +364,25 @@ mod tests {
             let mounted = Mounted::new(disk, folder.path()).expect("as before");
             look(folder.path());
             mounted.unmount().expect("nobody uses it");
+        }
+    }
+
+    #[test]
+    fn who_uses_it_a_moment_longer_is_waited_for() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let Ok(mounted) = Mounted::new(PowerDisk::default(), folder.path()) else {
+                return;
+            };
+            let file = File::create(folder.path().join("one")).expect("a file");
+            let (go, going) = std::sync::mpsc::channel();
+            let user = thread::spawn(move || {
+                going.recv().expect("it is told");
+                drop(file);
+            });
+            go.send(()).expect("it listens");
+            mounted.unmount().expect("it is used no more");
+            user.join().expect("it ended");
         }
     }
 
