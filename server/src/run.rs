@@ -119,7 +119,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 async fn bind(option: &str, address: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
+    listen::bind(address)
         .await
         .map_err(|cause| format!("cannot listen on {address} ({option}): {cause}"))
 }

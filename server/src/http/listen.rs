@@ -23,12 +23,13 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
@@ -107,6 +108,10 @@ pub enum Drained {
     Cut(usize),
 }
 
+/// Connections that may wait to be accepted: as many as Linux allows unless told otherwise
+/// (`net.core.somaxconn`, which also caps it). With tokio's 128 a crowd that comes at once waits for
+/// its calls to be repeated, seconds apart.
+const BACKLOG: u32 = 4096;
 /// Refusals being written at a time. Beyond it connections are closed without a word.
 const REFUSALS_MAX: usize = 64;
 /// How long one refusal may take.
@@ -117,6 +122,30 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// What is told to those who come when there are too many, in seconds.
 const RETRY_AFTER_S: &str = "1";
+
+/// A listener on `address`, a host or IP address and a port, for a crowd that comes at once. Of the
+/// addresses of a host, the first that can be listened on.
+///
+/// # Errors
+/// When the host is unknown, or none of its addresses can be listened on.
+pub async fn bind(address: &str) -> io::Result<TcpListener> {
+    let listen = |address: SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that starts again is not kept waiting by connections of the one before.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
+    for address in lookup_host(address).await? {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(cause) => failure = cause,
+        }
+    }
+    Err(failure)
+}
 
 /// Serves `handler` on `listener` until the word to stop is given; then accepts nothing more, lets
 /// requests in flight finish within [`ListenOptions::drain_timeout`], and says how that went.

@@ -48,7 +48,7 @@ struct World {
 
 impl World {
     async fn start(options: ListenOptions) -> World {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let echo = Arc::new(Echo { entered: Semaphore::new(0), leave: Semaphore::new(0) });
         let (trigger, heard) = shutdown();
@@ -107,6 +107,26 @@ fn get(path: &str) -> String {
 
 fn post(size: usize, sent: &str) -> String {
     format!("POST /post HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n{sent}")
+}
+
+#[tokio::test]
+async fn a_crowd_need_not_wait_for_being_accepted() {
+    let listener = bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let mut crowd = Vec::new();
+    for number in 0..500 {
+        let connected = timeout(DEADLINE, TcpStream::connect(address)).await;
+        crowd.push(connected.unwrap_or_else(|_| panic!("connection {number} waits")));
+    }
+    assert!(crowd.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_listened_on_is_told_apart() {
+    let listener = bind("127.0.0.1:0").await.expect("a free port");
+    let taken = listener.local_addr().expect("it is bound").to_string();
+    assert_eq!(bind(&taken).await.expect_err("in use").kind(), io::ErrorKind::AddrInUse);
+    assert_eq!(bind("127.0.0.1").await.expect_err("no port").kind(), io::ErrorKind::InvalidInput);
 }
 
 #[tokio::test]
