@@ -1,6 +1,6 @@
 //! The engine's life over real files: what is there after a restart, after a crash, after compaction.
 
-use marconi_engine::env::{Disk, Environment, File, ManualClock, Mapping, OsDisk};
+use marconi_engine::env::{Background, Disk, Environment, File, ManualClock, Mapping, OsDisk};
 use marconi_engine::{
     Claim, ClientId, Config, Durability, Engine, Error, ListFilter, Message, MessageId, NewMessage,
     QueueKey, Receipt, Rest,
@@ -182,6 +182,45 @@ fn what_is_used_up_gives_its_space_back() {
 
 /// An empty segment in which the checkpoint ends was once removed by the next start, and the start
 /// after that refused the folder.
+#[test]
+fn an_index_that_is_damaged_keeps_no_other_queue_from_expiring() {
+    // Entries, then the runs that say where they are.
+    for from_end in [128, 1024] {
+        damage_an_index_and_expire(from_end);
+    }
+}
+
+fn damage_an_index_and_expire(from_end: u64) {
+    const QUEUES: usize = 60;
+    let world = World::new();
+    let environment = Environment {
+        clock: world.clock.clone(),
+        background: Background::Caller,
+        ..Environment::system()
+    };
+    let engine = Engine::open_in(world.config(), environment).expect("it opens");
+    let body = vec![b'1'; 60 << 10];
+    for number in 0..QUEUES {
+        let key = QueueKey::new(None, &format!("q{number}")).expect("short");
+        drop(engine.create_queue(&key, Some(Durability::Memory)).expect("makes"));
+        let new = [NewMessage { ttl_s: 60, body: &body }];
+        drop(engine.post(&key, POSTER, &new, None).expect("posts"));
+    }
+    engine.sync().expect("is durable");
+    engine.prepare().expect("indexes what is full");
+    let index = world.folder.path().join("data/log/00000000000000000001.idx");
+    let size = std::fs::metadata(&index).expect("it is there").len();
+    let file = std::fs::OpenOptions::new().write(true).open(&index).expect("opens");
+    let place = size - from_end;
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 64], place).expect("is damaged");
+
+    world.clock.advance_ms(3_600_000);
+    engine.care().expect_err("one cannot be looked into");
+    assert!(engine.metrics().expired > QUEUES as u64 / 2);
+    assert!(engine.metrics().expired < QUEUES as u64);
+    engine.crash();
+}
+
 #[test]
 fn starts_that_write_nothing_can_follow_each_other_however_they_end() {
     let world = World::new();

@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::log::record::MessageRecord;
 use bytes::Bytes;
 use rkyv::util::AlignedVec;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -133,19 +132,16 @@ pub(crate) struct Archive {
     entries: Vec<Entry>,
 }
 
-/// A builder that is used again keeps room for so many queues.
-const KEPT_QUEUES: usize = 10_000;
-
 /// Collects the entries of a segment, frame by frame.
 #[derive(Debug, Default)]
 pub(crate) struct IndexBuilder {
-    queues: BTreeMap<QueueId, Vec<(u64, Entry)>>,
+    messages: Vec<(QueueId, u64, Entry)>,
 }
 
 impl IndexBuilder {
-    /// The messages of a queue, to add some: numbers and entries.
-    pub(crate) fn of(&mut self, queue: QueueId) -> &mut Vec<(u64, Entry)> {
-        self.queues.entry(queue).or_default()
+    /// Adds a message: its queue, its number, and where it lies.
+    pub(crate) fn push(&mut self, queue: QueueId, seq: u64, entry: Entry) {
+        self.messages.push((queue, seq, entry));
     }
 
     /// The archive of all that was added.
@@ -160,37 +156,35 @@ impl IndexBuilder {
     pub(crate) fn fill(&mut self, archive: &mut Archive) {
         archive.runs.clear();
         archive.entries.clear();
-        for (queue, messages) in &mut self.queues {
-            // Frames of one queue lie in order already, but for what compaction joined.
-            if !messages.is_sorted_by_key(|(seq, _)| *seq) {
-                messages.sort_by_key(|(seq, _)| *seq);
-            }
-            let mut rest = messages.as_slice();
-            while let Some((first_seq, _)) = rest.first().copied() {
+        // One list to sort, instead of one for each of what may be as many queues as messages.
+        let place = |(queue, seq, _): &(QueueId, u64, Entry)| (*queue, *seq);
+        if !self.messages.is_sorted_by_key(place) {
+            self.messages.sort_by_key(place);
+        }
+        for mut rest in self.messages.chunk_by(|(one, ..), (other, ..)| one == other) {
+            while let Some((_, first_seq, _)) = rest.first().copied() {
                 // A run ends where a number no longer fits an entry.
-                let fits = |(seq, _): &(u64, Entry)| seq - first_seq <= u64::from(u32::MAX);
+                let fits = |(_, seq, _): &_| seq - first_seq <= u64::from(u32::MAX);
                 let (here, after) = rest.split_at(rest.partition_point(fits));
-                archive.push_run(*queue, here);
+                archive.push_run(here);
                 rest = after;
             }
-            messages.clear();
         }
-        if self.queues.len() > KEPT_QUEUES {
-            self.queues.clear();
-        }
+        self.messages.clear();
     }
 }
 
 impl Archive {
-    fn push_run(&mut self, queue: QueueId, messages: &[(u64, Entry)]) {
-        let first_seq = messages[0].0;
+    /// Adds a run of one queue's messages, in the order of their numbers.
+    fn push_run(&mut self, messages: &[(QueueId, u64, Entry)]) {
+        let (queue, first_seq, _) = messages[0];
         let start = self.entries.len();
         let mut crc = crc32fast::Hasher::new();
         // Many at once: the checksum likes long pieces.
         let mut piece = [0; 64 * size_of::<Entry>()];
         let mut filled = 0;
         let (mut due_ms, mut cost) = (u64::MAX, 0);
-        for (seq, entry) in messages {
+        for (_, seq, entry) in messages {
             let seq_delta = u32::try_from(seq - first_seq).expect("runs are split where it ends");
             let entry = Entry { seq_delta, ..*entry };
             piece[filled..filled + size_of::<Entry>()].copy_from_slice(&entry.le_bytes());
@@ -207,7 +201,7 @@ impl Archive {
         self.runs.push(Run {
             queue: queue.0,
             first_seq,
-            last_seq: messages[messages.len() - 1].0,
+            last_seq: messages[messages.len() - 1].1,
             due_ms,
             cost,
             start: u32::try_from(start).expect("a segment is smaller than 4 GiB"),
@@ -367,18 +361,25 @@ impl SegmentIndex {
     /// The entries of run `number`, in the order of their messages' numbers. The first look at a run
     /// checks its checksum; `None` when it does not match.
     pub(crate) fn entries(&self, number: usize) -> Option<&[ArchivedEntry]> {
-        let run = &self.archive.get().runs[number];
+        let archive = self.archive.get();
+        let run = &archive.runs[number];
         let start = run.start.to_native() as usize;
-        let entries = &self.archive.get().entries[start..start + run.count.to_native() as usize];
+        // Runs were checked when the index was opened, and a disk may say something else since.
+        let whole = archive.entries.get(start..start + run.count.to_native() as usize);
         let (word, bit) = (&self.checked[number / 64], 1u64 << (number % 64));
-        if word.load(Ordering::Relaxed) & bit == 0 {
-            if crc32fast::hash(self.bytes_of(entries)) != run.crc.to_native() {
-                self.damaged.store(true, Ordering::Relaxed);
-                return None;
-            }
-            word.fetch_or(bit, Ordering::Relaxed);
+        if word.load(Ordering::Relaxed) & bit != 0 {
+            return whole;
         }
-        Some(entries)
+        let crc = run.crc.to_native();
+        let right = whole.filter(|entries| crc32fast::hash(self.bytes_of(entries)) == crc);
+        match right {
+            Some(_) => word.fetch_or(bit, Ordering::Relaxed),
+            None => {
+                self.damaged.store(true, Ordering::Relaxed);
+                0
+            }
+        };
+        right
     }
 }
 

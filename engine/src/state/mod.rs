@@ -35,22 +35,21 @@ impl Shard {
         self.queues.get_mut(key).map(Box::as_mut)
     }
 
-    /// Up to `count` queues behind `after`, in order; what `visit` returns is collected.
-    pub(crate) fn visit_after<T>(
+    /// Visits up to `count` queues behind `after`, in order. The key of the last; `None` where there is none.
+    pub(crate) fn visit_after(
         &mut self,
         after: Option<&QueueKey>,
         count: usize,
-        mut visit: impl FnMut(&mut Queue) -> T,
-    ) -> (Option<QueueKey>, Vec<T>) {
+        mut visit: impl FnMut(&mut Queue),
+    ) -> Option<QueueKey> {
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
         let keys = self.names.range((from, Bound::Unbounded)).take(count);
-        let (mut last, mut results) = (None, Vec::new());
+        let mut last = None;
         for key in keys {
-            let queue = self.queues.get_mut(key).expect("every name has its queue");
-            results.push(visit(queue));
-            last = Some(key.clone());
+            visit(self.queues.get_mut(key).expect("every name has its queue"));
+            last = Some(key);
         }
-        (last, results)
+        last.cloned()
     }
 }
 
@@ -142,11 +141,10 @@ impl State {
         for number in 0..self.shard_count() {
             let mut after = None;
             loop {
-                let (last, _) =
-                    self.lock_shard(number).visit_after(after.as_ref(), AT_ONCE, &mut visit);
-                match last {
-                    Some(key) => after = Some(key),
-                    None => break,
+                let mut shard = self.lock_shard(number);
+                after = shard.visit_after(after.as_ref(), AT_ONCE, &mut visit);
+                if after.is_none() {
+                    break;
                 }
             }
         }
@@ -162,13 +160,14 @@ impl State {
         let Some(from) = QueueKey::new(project, marker.unwrap_or("")) else { return Vec::new() };
         let mut found: Vec<QueueEntry> = Vec::new();
         for number in 0..self.shard_count() {
-            let mut shard = self.lock_shard(number);
-            let (_, here) = shard.visit_after(Some(&from), limit, |queue| QueueEntry {
-                key: queue.key.clone(),
-                metadata: bytes::Bytes::copy_from_slice(&queue.metadata),
+            self.lock_shard(number).visit_after(Some(&from), limit, |queue| {
+                if queue.key.project() == project {
+                    found.push(QueueEntry {
+                        key: queue.key.clone(),
+                        metadata: bytes::Bytes::copy_from_slice(&queue.metadata),
+                    });
+                }
             });
-            drop(shard);
-            found.extend(here.into_iter().filter(|entry| entry.key.project() == project));
         }
         found.sort_by(|a, b| a.key.cmp(&b.key));
         found.truncate(limit);

@@ -13,8 +13,10 @@ use crate::files::segment_index::{ArchivedEntry, Entry, Run};
 use crate::log::segment::Segment;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use thin_vec::ThinVec;
 
-/// A queue's messages in one segment.
+/// A queue's messages in one segment. There may be millions, each seldom looked at: its lists take a word
+/// here, and a range a line of the processor's cache.
 #[derive(Debug)]
 pub(crate) struct Range {
     pub(crate) segment: Arc<Segment>,
@@ -22,14 +24,15 @@ pub(crate) struct Range {
     /// No living message here expires before.
     pub(crate) due_ms: u64,
     /// The entries, until the segment has its index.
-    #[allow(clippy::box_collection, reason = "one word instead of three, in each of a million")]
-    heap: Option<Box<Vec<Entry>>>,
+    heap: Option<ThinVec<Entry>>,
     /// One bit an entry, set when it is dead; entries beyond its end live.
-    dead: Vec<u64>,
+    dead: ThinVec<u64>,
     live: u32,
     /// The run in the segment's index.
     run: u32,
 }
+
+const _: () = assert!(size_of::<Range>() <= 64);
 
 /// A message found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +100,7 @@ impl Range {
             first_seq: run.first_seq,
             due_ms: run.due_ms,
             heap: None,
-            dead: Vec::new(),
+            dead: ThinVec::new(),
             live: run.count,
             run: u32::try_from(run_number).expect("runs are numbered with 32 bits"),
         }
@@ -206,8 +209,8 @@ impl Ranges {
                 segment: segment.clone(),
                 first_seq: seq.0,
                 due_ms: u64::MAX,
-                heap: Some(Box::new(Vec::with_capacity(1))),
-                dead: Vec::new(),
+                heap: Some(ThinVec::with_capacity(1)),
+                dead: ThinVec::new(),
                 live: 0,
                 run: 0,
             });
@@ -294,7 +297,7 @@ impl Ranges {
     pub(crate) fn is_alike(&self, other: &Ranges) -> bool {
         let living = |ranges: &Ranges| -> Vec<(u64, u64, u64, u32, Vec<u64>)> {
             let rows = ranges.list.iter().filter(|range| range.live > 0).map(|range| {
-                let mut dead = range.dead.clone();
+                let mut dead = range.dead.to_vec();
                 dead.truncate(dead.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
                 let (number, generation) =
                     (range.segment.number(), range.segment.header.generation);

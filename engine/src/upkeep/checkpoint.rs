@@ -19,6 +19,9 @@ pub(crate) const KEPT: usize = 2;
 const QUEUES_AT_ONCE: usize = 64;
 /// A section is written when it holds about so many bytes.
 const SECTION_SIZE: usize = 1 << 20;
+/// Where many queues make a checkpoint large, so much more log is written between two: a byte of a checkpoint
+/// costs about what writing, and replaying, a few bytes of log do.
+const LOG_A_STATE: u64 = 8;
 /// After so long without a checkpoint, one is written for whatever changed.
 const IDLE_MS: u64 = 60_000;
 /// While space waits to be given back, checkpoints follow each other at least so far apart.
@@ -33,14 +36,14 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// After an interval of log (or the last checkpoint's own size, if larger); after a while of
-    /// anything; and twice more once writing stops, so that both checkpoints kept lie above all that
+    /// After an interval of log, or several times the last checkpoint's own size, if that is more; after
+    /// a while of anything; and twice more once writing stops, so that both checkpoints kept lie above all that
     /// died and its space can be given back.
     pub(crate) fn is_due(&mut self, core: &Core) -> bool {
         let newest = core.checkpoints().last().copied();
         let end = core.log.end();
         let Some(newest) = newest else { return true };
-        let interval = core.config.checkpoint_interval_bytes.max(newest.size);
+        let interval = core.config.checkpoint_interval_bytes.max(LOG_A_STATE * newest.size);
         if end.0 - newest.lsn.0 >= interval {
             return true;
         }
@@ -118,18 +121,19 @@ fn fill(core: &Core, writer: &mut Writer, clean: bool) -> Result<()> {
         let mut after = None;
         loop {
             let mut shard = core.state.lock_shard(number);
-            let (last, shapes) =
-                shard.visit_after(after.as_ref(), QUEUES_AT_ONCE, |queue| shape(queue));
+            after = shard.visit_after(after.as_ref(), QUEUES_AT_ONCE, |queue| {
+                let shape = shape(queue);
+                size += shape.size();
+                pending.push(shape);
+            });
             drop(shard);
-            size += shapes.iter().map(QueueShape::size).sum::<usize>();
-            pending.extend(shapes);
             if size >= SECTION_SIZE {
-                writer.section(std::mem::take(&mut pending))?;
+                let room = Vec::with_capacity(pending.len());
+                writer.section(std::mem::replace(&mut pending, room))?;
                 size = 0;
             }
-            match last {
-                Some(key) => after = Some(key),
-                None => break,
+            if after.is_none() {
+                break;
             }
             if core.closing.load(Ordering::Acquire) && !clean {
                 return Err(Error::Closed);

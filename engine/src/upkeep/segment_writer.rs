@@ -93,10 +93,9 @@ impl SegmentWriter {
         let Ok(Record::Posted { messages, .. }) = record else {
             unreachable!("a posted record was just encoded")
         };
-        let entries = self.index.of(queue);
         for (message, seq) in messages.zip(first..) {
             let message = message.expect("it was just encoded");
-            entries.push((seq, entry_of(&message, position, origin.at_ms, hash)));
+            self.index.push(queue, seq, entry_of(&message, position, origin.at_ms, hash));
         }
         self.piece.len() >= PIECE_SIZE
     }

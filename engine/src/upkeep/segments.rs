@@ -259,11 +259,10 @@ fn read_frames(
             .map_err(|error| segment.damaged(frame_position, error.to_string()))?;
         let Record::Posted { queue, first, client, messages } = record else { continue };
         let client = client_hash(client, engine_id);
-        let entries = builder.of(queue);
         for (message, seq) in messages.zip(first.0..) {
             let message =
                 message.map_err(|error| segment.damaged(frame_position, error.to_string()))?;
-            entries.push((seq, entry_of(&message, frame_position, head.at_ms, client)));
+            builder.push(queue, seq, entry_of(&message, frame_position, head.at_ms, client));
         }
     }
     match scanner.end() {

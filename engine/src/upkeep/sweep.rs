@@ -8,6 +8,8 @@ use crate::metrics::add;
 
 /// Queues looked at in one round, at least.
 const QUEUES_A_ROUND: usize = 4096;
+/// Queues looked at under one lock of their shard.
+const QUEUES_AT_ONCE: usize = 16;
 /// A full walk over all queues takes at most about so many rounds.
 const ROUNDS_A_WALK: usize = 50;
 /// A range is looked through again only when something in it has been due for so long: with ttls
@@ -27,24 +29,25 @@ impl Sweep {
         let cutoff_ms = now_ms.saturating_sub(LAG_MS);
         let mut left = QUEUES_A_ROUND.max(core.state.len() / ROUNDS_A_WALK);
         let mut shards_left = core.state.shard_count();
+        let mut outcome = Ok(());
         while left > 0 && shards_left > 0 && !core.is_closing() {
-            let (last, results) =
-                core.state.lock_shard(self.shard).visit_after(self.after.as_ref(), 16, |queue| {
-                    if queue.due_ms() > cutoff_ms {
-                        return Ok(0);
-                    }
-                    queue.expire(now_ms, cutoff_ms)
-                });
-            for expired in results {
-                add(&core.counters.expired, expired?);
+            let mut shard = core.state.lock_shard(self.shard);
+            self.after = shard.visit_after(self.after.as_ref(), QUEUES_AT_ONCE, |queue| {
                 left = left.saturating_sub(1);
-            }
-            self.after = last;
+                if queue.due_ms() <= cutoff_ms {
+                    match queue.expire(now_ms, cutoff_ms) {
+                        Ok(count) => add(&core.counters.expired, count),
+                        // It keeps no other from being looked at.
+                        Err(damaged) => outcome = Err(damaged),
+                    }
+                }
+            });
+            drop(shard);
             if self.after.is_none() {
                 self.shard = (self.shard + 1) % core.state.shard_count();
                 shards_left -= 1;
             }
         }
-        Ok(())
+        outcome
     }
 }

@@ -162,7 +162,6 @@ impl Reader<'_> {
             Err(error) => return self.holes.push(malformed(error.to_string())),
         };
         let client = client_hash(client, self.engine_id);
-        let entries = self.index.of(queue);
         for (message, seq) in messages.zip(first.0..) {
             let message = match message {
                 Ok(message) => message,
@@ -177,7 +176,7 @@ impl Reader<'_> {
                     head: Some(Head { seq, count: 1, ..*head }),
                 });
             }
-            entries.push((seq, entry_of(&message, position, head.at_ms, client)));
+            self.index.push(queue, seq, entry_of(&message, position, head.at_ms, client));
         }
     }
 

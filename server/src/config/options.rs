@@ -185,7 +185,7 @@ pub const OPTIONS: &[Spec] = &[
         64 * MIB,
         MIB,
         64 * GIB,
-        "Log written between two checkpoints: what a start after a crash has to read",
+        "Log written between two checkpoints, unless 8 times a checkpoint's own size is more: what a start after a crash has to read",
     ),
     size(
         "storage",

@@ -73,7 +73,8 @@ pub(crate) fn connections(site: &Site, round: &mut Round) -> io::Result<()> {
 }
 
 /// Posts in `os` to a server on two cores against one. Where there is no third core the load runs on the same
-/// two, and both servers are on whichever the system chooses.
+/// two, and both servers are on whichever the system chooses: what a post takes of the processor then says
+/// what the threads cost each other, and so what two cores of their own could do at the most.
 ///
 /// # Errors
 /// When a server does not start or refuses.
@@ -88,8 +89,13 @@ pub(crate) fn cores(site: &Site, round: &mut Round) -> io::Result<()> {
         server.ask(http::make_queue(0).as_bytes(), &[201])?;
         let site = Plan::closed(site.time);
         let talks = (0..64).map(|_| Box::new(Same::post(0, 1, SIZE)) as _).collect();
+        let (cpu, since) = (process::cpu_time(server.pid())?, Instant::now());
         let outcome = load.run(|| crate::load::run(server.address, talks, site))?;
-        round.put(&format!("threads{threads} post c64"), outcome.message_rate());
+        let used = process::cpu_time(server.pid())? - cpu;
+        let busy = used.as_secs_f64() / since.elapsed().as_secs_f64();
+        let rate = outcome.message_rate();
+        round.put(&format!("threads{threads} post c64"), rate);
+        round.put(&format!("threads{threads} µs post c64"), busy / rate * 1e6);
     }
     round.put("cores", pin::count() as f64);
     Ok(())

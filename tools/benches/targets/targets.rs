@@ -88,7 +88,7 @@ impl Wanted {
     pub(crate) fn text(self) -> String {
         match self {
             Wanted::AtLeast(least) | Wanted::AtLeastOn(least, _) => format!("≥ {least}"),
-            Wanted::AtMost(most) => format!("≤ {most}"),
+            Wanted::AtMost(most) => format!("≤ {}", (most * 100.0).round() / 100.0),
             Wanted::Stated => "–".to_owned(),
         }
     }
@@ -190,6 +190,9 @@ pub(crate) const ALL: &[Target] = &[
         figure!("many-queues post c16"), figure!("one-queue post c16"), AtLeast(0.8)),
     target("post c64, os, two server cores", ("/s", "one server core"), &[S::Cores],
         figure!("threads2 post c64"), figure!("threads1 post c64"), AtLeastOn(1.5, 3.0)),
+    target("processor time of a post c64, os, two serving threads", ("µs", "one thread"),
+        &[S::Cores], figure!("threads2 µs post c64"), figure!("threads1 µs post c64"),
+        AtMost(2.0 / 1.5)),
     target("start after kill -9, 10 million waiting", ("s", "1,000 waiting"), &[S::Depth],
         figure!("deep start s"), figure!("shallow start s"), AtMost(1.5)),
     target("start after kill -9, 10 million waiting or 1,000", ("s", "1 s"), &[S::Depth],
