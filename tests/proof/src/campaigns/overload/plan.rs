@@ -121,10 +121,9 @@ impl Plan {
             "--checkpoint-interval-bytes=16MiB".to_owned(),
         ];
         if self.kind == Kind::Idle {
-            // Longer than the abuse, and no longer: where thousands connect at once Linux answers with cookies, and takes
-            // the last packet of a client that left for one that comes. Only time tells such a connection.
-            options.push("--header-timeout-ms=30s".to_owned());
-            options.push("--idle-timeout-ms=30s".to_owned());
+            // Longer than the trial: a connection whose client has left ends at once, or it is found here.
+            options.push("--header-timeout-ms=10m".to_owned());
+            options.push("--idle-timeout-ms=10m".to_owned());
         }
         if self.kind == Kind::SlowReaders {
             options.push("--idle-timeout-ms=3s".to_owned());
