@@ -3,9 +3,13 @@
 
 use crate::api::limits::Limits;
 use crate::in_flight::BytesInFlight;
+use hyper::header::HeaderValue;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Bytes with which every request id of a start begins.
+const ID_START_SIZE: usize = 13;
 
 /// The service: one value behind every connection.
 pub struct App<S> {
@@ -14,7 +18,7 @@ pub struct App<S> {
     in_flight: BytesInFlight,
     observer: Arc<dyn Observer>,
     /// What all request ids of this start begin with.
-    id_start: String,
+    id_start: [u8; ID_START_SIZE],
     requests: AtomicU64,
 }
 
@@ -28,7 +32,10 @@ impl<S> App<S> {
             in_flight: BytesInFlight::default(),
             observer,
             // The low bits are those that differ.
-            id_start: format!("req-{:08x}-", since_epoch.as_millis() & u128::from(u32::MAX)),
+            id_start: format!("req-{:08x}-", since_epoch.as_millis() & u128::from(u32::MAX))
+                .into_bytes()
+                .try_into()
+                .expect("eight digits and five others"),
             requests: AtomicU64::new(0),
         }
     }
@@ -58,17 +65,16 @@ impl<S> App<S> {
         &*self.observer
     }
 
-    /// A new request's id: unique within this start, and nearly so between starts.
-    pub fn next_request_id(&self) -> String {
+    /// A new request's id, as its answer has it: unique within this start, and nearly so between starts.
+    pub fn next_request_id(&self) -> HeaderValue {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let mut id = String::with_capacity(self.id_start.len() + 16);
-        id.push_str(&self.id_start);
-        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-        for place in (0..digits).rev() {
-            let digit = (number >> (4 * place)) as u32 & 0xf;
-            id.push(char::from_digit(digit, 16).expect("four bits are a digit"));
+        let mut id = [0; ID_START_SIZE + 16];
+        id[..ID_START_SIZE].copy_from_slice(&self.id_start);
+        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1) as usize;
+        for (place, digit) in (0..digits).rev().zip(&mut id[ID_START_SIZE..]) {
+            *digit = b"0123456789abcdef"[(number >> (4 * place)) as usize & 0xf];
         }
-        id
+        HeaderValue::from_bytes(&id[..ID_START_SIZE + digits]).expect("digits and letters")
     }
 }
 

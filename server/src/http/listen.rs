@@ -35,7 +35,8 @@ use tokio::time::{Instant, timeout};
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request. Dropped half-way when the client goes away.
+    /// Answers one request. Dropped half-way when the connection ends: a client of HTTP/1 that goes away is
+    /// noticed when it is answered, so that this must not wait for ever.
     fn handle(
         &self,
         request: Request<Incoming>,
@@ -293,6 +294,9 @@ impl<H: Handler> Server<H> {
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
+            // Requests are short. Watching for the end of their clients meanwhile would take a new buffer for
+            // each, and leave unanswered who says at once that he has nothing more to ask.
+            .half_close(true)
             // Head and body as they are: the socket joins what is small.
             .writev(true)
             .keep_alive(true)

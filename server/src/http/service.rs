@@ -50,10 +50,6 @@ where
     if matches!(route, Some(Route::Messages(_))) && head.method == Method::GET {
         reply = reply.content_location(target(&head));
     }
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
-        reply.headers_mut().insert(REQUEST_ID, id);
-    }
-
     app.observer().request_done(&RequestDone {
         route: route.map_or("unknown", |route| route.label()),
         method: head.method.as_str(),
@@ -61,11 +57,12 @@ where
         elapsed: started.elapsed(),
         bytes_in,
         bytes_out: reply.body().size_hint().lower(),
-        request_id: &request_id,
+        request_id: request_id.to_str().unwrap_or_default(),
         project: headers.project().ok().flatten(),
         queue: route.and_then(|route| route.queue()),
         error: fault.as_ref().map(Fault::log_text),
     });
+    reply.headers_mut().insert(REQUEST_ID, request_id);
     let timeout = Duration::from_millis(limits.body_read_timeout_ms);
     body::discard(&mut body, &head.headers, timeout).await;
     reply

@@ -122,6 +122,22 @@ async fn a_crowd_need_not_wait_for_being_accepted() {
 }
 
 #[tokio::test]
+async fn who_says_at_once_that_nothing_more_comes_is_answered() {
+    let world = World::start(ListenOptions::default()).await;
+    let (mut client, mut other) = (world.client().await, world.client().await);
+    client.send(&get("/wait")).await;
+    world.entered(1).await;
+    client.0.shutdown().await.expect("the connection is open");
+    // By the time another one is answered, the end of this one was seen.
+    for _ in 0..10 {
+        other.send(&get("/other")).await;
+        other.read_to("/other 0;").await;
+    }
+    world.echo.leave.add_permits(1);
+    assert!(client.rest().await.ends_with("/wait 0;"));
+}
+
+#[tokio::test]
 async fn an_address_that_cannot_be_listened_on_is_told_apart() {
     let listener = bind("127.0.0.1:0").await.expect("a free port");
     let taken = listener.local_addr().expect("it is bound").to_string();
