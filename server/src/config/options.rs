@@ -281,7 +281,7 @@ pub const OPTIONS: &[Spec] = &[
         256 * MIB,
         2,
         ANY,
-        "Request bodies held in memory at a time; more are answered 503",
+        "Request bodies held in memory at a time; more are answered 503. The last eighth is for bodies that say they have up to 16 KiB",
     )),
     reload(time(
         "transport",
