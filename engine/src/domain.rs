@@ -209,6 +209,13 @@ impl MessageId {
     pub fn text(&self) -> IdText {
         IdText::new(TAG_MESSAGE, &[self.queue.0, self.seq.0])
     }
+
+    /// How many bytes [`MessageId::text`] has.
+    pub fn text_size(&self) -> usize {
+        let leb128_size = |part: u64| (u64::BITS - part.leading_zeros()).div_ceil(7).max(1);
+        let size = leb128_size(self.queue.0) + leb128_size(self.seq.0);
+        ((size as usize + CHECK_SIZE) * 4).div_ceil(3)
+    }
 }
 
 impl fmt::Display for MessageId {

@@ -266,7 +266,7 @@ pub fn document(bytes: &[u8]) {
             let ttl_s = u64::from(message.ttl_s);
             assert!(ttl_s >= u64::from(limits.min_message_ttl));
             assert!(ttl_s <= u64::from(limits.max_message_ttl));
-            assert!(serde_json::from_slice::<serde_json::Value>(&message.body).is_ok());
+            assert!(serde_json::from_slice::<serde_json::Value>(message.body).is_ok());
         }
     }
     if let Ok(metadata) = shape::metadata(&body, &limits) {

@@ -9,10 +9,10 @@
 
 use bytes::Bytes;
 use marconi_engine::{
-    ClaimId, ClientId, Created, Durability, Error, ListFilter, Marker, MessageId, QueueEntry,
-    QueueId, QueueInfo, QueueKey, QueueStats, Seq, StatMessage,
+    ClaimId, ClientId, Created, Durability, Error, ListFilter, Marker, MessageId, NewMessage,
+    QueueEntry, QueueId, QueueInfo, QueueKey, QueueStats, Seq, StatMessage,
 };
-use marconi_server::store::{Claim, Message, NewMessage, Page};
+use marconi_server::store::{Claim, Message, Page};
 use std::collections::BTreeMap;
 
 const MS_PER_S: u64 = 1000;
@@ -240,7 +240,7 @@ impl Model {
         now_ms: u64,
         key: &QueueKey,
         by: ClientId,
-        messages: &[NewMessage],
+        messages: &[NewMessage<'_>],
     ) -> Result<Vec<MessageId>, Error> {
         let queue = self.queues.get_mut(key).ok_or(Error::NoSuchQueue)?;
         let mut ids = Vec::new();
@@ -249,7 +249,7 @@ impl Model {
             let seq = queue.last_seq;
             let held = Held {
                 by,
-                body: message.body.clone(),
+                body: Bytes::copy_from_slice(message.body),
                 ttl_s: message.ttl_s,
                 created_ms: now_ms,
                 expires_ms: now_ms + u64::from(message.ttl_s) * MS_PER_S,
@@ -400,7 +400,7 @@ mod tests {
         let mut model = Model::new(Durability::Group);
         let key = QueueKey::new(None, "q").expect("short");
         assert_eq!(model.create_queue(&key, None, QueueId(1)), Created::New);
-        let message = |ttl_s| NewMessage { ttl_s, body: Bytes::from_static(b"1") };
+        let message = |ttl_s| NewMessage { ttl_s, body: b"1" };
         let ids = model
             .post(0, &key, ClientId(1), &[message(60), message(300), message(300)])
             .expect("the queue is there");

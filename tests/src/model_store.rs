@@ -5,10 +5,10 @@ use crate::model::Model;
 use bytes::Bytes;
 use marconi_engine::env::Clock;
 use marconi_engine::{
-    ClaimId, ClientId, Created, Durability, Error, ListFilter, Lsn, Marker, MessageId, QueueEntry,
-    QueueId, QueueInfo, QueueKey, QueueStats,
+    ClaimId, ClientId, Created, Durability, Error, ListFilter, Lsn, Marker, MessageId, NewMessage,
+    QueueEntry, QueueId, QueueInfo, QueueKey, QueueStats,
 };
-use marconi_server::store::{Claim, Message, NewMessage, Page, Store, Written};
+use marconi_server::store::{Claim, Message, Page, Store, Written};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A [`Store`] over a [`Model`].
@@ -102,7 +102,7 @@ impl Store for ModelStore {
         &self,
         key: &QueueKey,
         client: ClientId,
-        messages: &[NewMessage],
+        messages: &[NewMessage<'_>],
         ask: Option<Durability>,
     ) -> Result<Written<Vec<MessageId>>, Error> {
         let ids = self.content().model.post(self.clock.now_ms(), key, client, messages)?;

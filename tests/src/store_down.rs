@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 use marconi_engine::{
-    ClaimId, ClientId, Created, Durability, Error, ListFilter, Marker, MessageId, QueueEntry,
-    QueueInfo, QueueKey, QueueStats,
+    ClaimId, ClientId, Created, Durability, Error, ListFilter, Marker, MessageId, NewMessage,
+    QueueEntry, QueueInfo, QueueKey, QueueStats,
 };
-use marconi_server::store::{Claim, Message, NewMessage, Page, Store, Written};
+use marconi_server::store::{Claim, Message, Page, Store, Written};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -89,7 +89,7 @@ impl<S: Store> Store for Breakable<S> {
         &self,
         key: &QueueKey,
         client: ClientId,
-        messages: &[NewMessage],
+        messages: &[NewMessage<'_>],
         ask: Option<Durability>,
     ) -> Result<Written<Vec<MessageId>>, Error> {
         self.up()?.post(key, client, messages, ask).await

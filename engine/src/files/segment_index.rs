@@ -144,16 +144,17 @@ impl IndexBuilder {
         self.messages.push((queue, seq, entry));
     }
 
-    /// The archive of all that was added.
-    pub(crate) fn finish(mut self) -> Archive {
+    /// The archive of all that was added. `pause` is called now and then.
+    pub(crate) fn finish(mut self, pause: &mut dyn FnMut()) -> Archive {
         let mut archive = Archive::default();
-        self.fill(&mut archive);
+        archive.entries.reserve_exact(self.messages.len());
+        self.fill(&mut archive, pause);
         archive
     }
 
     /// Turns all that was added into an archive, in the place of what that held. Both keep their memory,
-    /// for the next segment.
-    pub(crate) fn fill(&mut self, archive: &mut Archive) {
+    /// for the next segment. `pause` is called now and then.
+    pub(crate) fn fill(&mut self, archive: &mut Archive, pause: &mut dyn FnMut()) {
         archive.runs.clear();
         archive.entries.clear();
         // One list to sort, instead of one for each of what may be as many queues as messages.
@@ -161,12 +162,13 @@ impl IndexBuilder {
         if !self.messages.is_sorted_by_key(place) {
             self.messages.sort_by_key(place);
         }
+        pause();
         for mut rest in self.messages.chunk_by(|(one, ..), (other, ..)| one == other) {
             while let Some((_, first_seq, _)) = rest.first().copied() {
                 // A run ends where a number no longer fits an entry.
                 let fits = |(_, seq, _): &_| seq - first_seq <= u64::from(u32::MAX);
                 let (here, after) = rest.split_at(rest.partition_point(fits));
-                archive.push_run(here);
+                archive.push_run(here, pause);
                 rest = after;
             }
         }
@@ -176,7 +178,7 @@ impl IndexBuilder {
 
 impl Archive {
     /// Adds a run of one queue's messages, in the order of their numbers.
-    fn push_run(&mut self, messages: &[(QueueId, u64, Entry)]) {
+    fn push_run(&mut self, messages: &[(QueueId, u64, Entry)], pause: &mut dyn FnMut()) {
         let (queue, first_seq, _) = messages[0];
         let start = self.entries.len();
         let mut crc = crc32fast::Hasher::new();
@@ -192,6 +194,7 @@ impl Archive {
             if filled == piece.len() {
                 crc.update(&piece);
                 filled = 0;
+                pause();
             }
             due_ms = due_ms.min(entry.expires_ms());
             cost += entry.cost();
@@ -244,14 +247,20 @@ fn encode(archive: &Archive, segment: &SegmentHeader) -> AlignedVec<16> {
     bytes
 }
 
-/// Writes the index of the segment with this header, beside `path`.
+/// Writes the index of the segment with this header, beside `path`. `pause` is called now and then.
 pub(crate) fn write(
     disk: &dyn Disk,
     path: &Path,
     segment: &SegmentHeader,
     builder: IndexBuilder,
+    pause: &mut dyn FnMut(),
 ) -> Result<()> {
-    store(disk, path, &encode(&builder.finish(), segment))
+    let archive = builder.finish(pause);
+    pause();
+    let bytes = encode(&archive, segment);
+    drop(archive);
+    pause();
+    store(disk, path, &bytes)
 }
 
 /// Writes these bytes of an index aside, syncs them, and gives them the name that belongs to `segment`.

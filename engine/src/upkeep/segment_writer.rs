@@ -165,7 +165,7 @@ impl Finished {
     pub(crate) fn adopt(self) -> Result<Segment> {
         let Finished { disk, folder, aside, path, header, index } = self;
         let disk = &*disk;
-        if let Err(error) = segment_index::write(disk, &path, &header, index) {
+        if let Err(error) = segment_index::write(disk, &path, &header, index, &mut || {}) {
             let _ = disk.remove(&aside);
             return Err(error);
         }

@@ -19,9 +19,12 @@ const BREATHS: u32 = 2048;
 /// A segment is filled in pieces of this size, which a disk has done with as quickly as with a sync or two.
 const PIECE_SIZE: usize = 128 << 10;
 /// A log that takes a segment in less time than this needs the next sooner than such pieces would have it
-/// ready: it is filled in larger ones, with pauses as much longer.
+/// ready: it is filled in larger ones. All pauses between them are half of that time: a sync waits for the
+/// piece that is being written, and the more so the closer they lie.
 const LEISURE: Duration = Duration::from_secs(3);
-const LARGE_PIECE_SIZE: usize = 1 << 20;
+const QUICK_PIECE_SIZE: usize = 256 << 10;
+/// Pieces for which somebody waits.
+const HASTY_PIECE_SIZE: usize = 1 << 20;
 /// A log that takes two segments within this time gets a third made ready in advance.
 const BUSY: Duration = Duration::from_secs(10);
 /// Indexing works so long at a stretch and then rests so long: a request that has to wait for the processor
@@ -155,12 +158,12 @@ fn prepare(core: &Core, blank: Blank) -> Result<PathBuf> {
 /// to fill next.
 fn next_piece(core: &Core) -> usize {
     if core.log.is_short_of_room() || core.is_closing() || core.is_by_hand() {
-        return LARGE_PIECE_SIZE;
+        return HASTY_PIECE_SIZE;
     }
     let breath = Duration::from_micros(core.breath_us.load(Ordering::Relaxed));
     if breath * BREATHS < LEISURE {
-        thread::sleep(breath * (LARGE_PIECE_SIZE / PIECE_SIZE) as u32);
-        return LARGE_PIECE_SIZE;
+        thread::sleep(2 * breath * (QUICK_PIECE_SIZE / PIECE_SIZE) as u32);
+        return QUICK_PIECE_SIZE;
     }
     thread::sleep(breath);
     PIECE_SIZE
@@ -194,13 +197,14 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
         Some(index) => index,
         None => {
             let mut since = Instant::now();
-            let builder = read_frames(segment, core.engine_id, || {
+            let mut pause = || {
                 if since.elapsed() >= STRETCH && !core.is_closing() && !core.is_by_hand() {
                     thread::sleep(REST);
                     since = Instant::now();
                 }
-            })?;
-            write_index(disk, segment, builder)?
+            };
+            let builder = read_frames(segment, core.engine_id, &mut pause)?;
+            write_index(disk, segment, builder, &mut pause)?
         }
     };
     adopt_index(core, segment, index)
@@ -227,11 +231,17 @@ pub(crate) fn make_index(
     segment: &Segment,
     engine_id: u128,
 ) -> Result<SegmentIndex> {
-    write_index(disk, segment, read_frames(segment, engine_id, || {})?)
+    write_index(disk, segment, read_frames(segment, engine_id, &mut || {})?, &mut || {})
 }
 
-fn write_index(disk: &dyn Disk, segment: &Segment, builder: IndexBuilder) -> Result<SegmentIndex> {
-    segment_index::write(disk, &segment.path, &segment.header, builder)?;
+fn write_index(
+    disk: &dyn Disk,
+    segment: &Segment,
+    builder: IndexBuilder,
+    pause: &mut dyn FnMut(),
+) -> Result<SegmentIndex> {
+    segment_index::write(disk, &segment.path, &segment.header, builder, pause)?;
+    pause();
     SegmentIndex::open(disk, &segment.path, &segment.header)
         .ok_or_else(|| segment.damaged(0, "the index just written cannot be read".to_owned()))
 }
@@ -242,14 +252,15 @@ pub(crate) fn index_in_memory(
     segment: &Segment,
     engine_id: u128,
 ) -> Result<SegmentIndex> {
-    Ok(SegmentIndex::of(&read_frames(segment, engine_id, || {})?.finish(), &segment.header))
+    let archive = read_frames(segment, engine_id, &mut || {})?.finish(&mut || {});
+    Ok(SegmentIndex::of(&archive, &segment.header))
 }
 
 /// Reads all frames of a segment into an index. `pause` is called after each.
 fn read_frames(
     segment: &Segment,
     engine_id: u128,
-    mut pause: impl FnMut(),
+    pause: &mut dyn FnMut(),
 ) -> Result<IndexBuilder> {
     let mut scanner = Scanner::new(segment);
     let mut builder = IndexBuilder::default();

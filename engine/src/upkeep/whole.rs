@@ -195,7 +195,7 @@ fn check_index(
     has_holes: bool,
     size: Option<u64>,
 ) -> (IndexState, SegmentIndex, bool) {
-    scratch.index.fill(&mut scratch.archive);
+    scratch.index.fill(&mut scratch.archive, &mut || {});
     let made = &scratch.archive;
     let anew = |state| (state, SegmentIndex::of(made, &segment.header), false);
     let found = match found {

@@ -7,6 +7,7 @@
 //!   the finite ones, lone surrogates, and nesting deeper than asked.
 //! - Nothing is allocated for a value that nests less than 64 deep.
 
+use memchr::memchr2;
 use std::ops::Range;
 
 /// Why a text is refused.
@@ -438,18 +439,19 @@ const NAME_SIZE: usize = 8;
 
 /// How many bytes stand before the first that ends a string, begins an escape, or may not be in one.
 fn plain_size(bytes: &[u8]) -> usize {
-    let special =
-        |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20);
-    // Names are short: they end before a chunk is worth its while.
+    let is_control = |byte: u8| byte < 0x20;
+    let is_special = |byte: u8| byte == b'"' || byte == b'\\' || is_control(byte);
+    // Names are short: they end before a search is worth its while.
     let start = &bytes[..bytes.len().min(NAME_SIZE)];
-    if let Some(size) = start.iter().position(|byte| special(*byte) != 0) {
+    if let Some(size) = start.iter().position(|byte| is_special(*byte)) {
         return size;
     }
-    // Without a branch for each byte, and in bytes, the compiler looks at all of a chunk together.
-    let is_plain = |chunk: &&[u8; 32]| chunk.iter().fold(0, |any, byte| any | special(*byte)) == 0;
-    let skipped = bytes.as_chunks::<32>().0.iter().take_while(is_plain).count() * 32;
-    let rest = bytes[skipped..].iter().position(|byte| special(*byte) != 0);
-    rest.map_or(bytes.len(), |rest| skipped + rest)
+    let plain = &bytes[..memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len())];
+    // Without a branch for each byte, and in bytes, the compiler looks at many together.
+    if plain.iter().fold(0, |any, byte| any | u8::from(is_control(*byte))) == 0 {
+        return plain.len();
+    }
+    plain.iter().position(|byte| is_control(*byte)).unwrap_or(plain.len())
 }
 
 /// Which brackets are open: a bit each, the first 64 without an allocation.

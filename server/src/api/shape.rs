@@ -4,8 +4,8 @@
 use super::fault::{Fault, Kind as FaultKind};
 use super::json::{JsonFault, Kind, Scanner, Value};
 use super::limits::Limits;
-use crate::store::NewMessage;
 use bytes::Bytes;
+use marconi_engine::NewMessage;
 
 /// The times a claim is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl From<JsonFault> for Fault {
 }
 
 /// The messages of a post, in the order sent.
-pub fn messages(body: &Bytes, limits: &Limits) -> Result<Vec<NewMessage>, Fault> {
+pub fn messages<'a>(body: &'a Bytes, limits: &Limits) -> Result<Vec<NewMessage<'a>>, Fault> {
     let mut scanner = open(body, limits, b'[', "an array of messages")?;
     let mut found = Vec::new();
     scanner.array::<Fault>(|scanner| {
@@ -41,7 +41,7 @@ pub fn messages(body: &Bytes, limits: &Limits) -> Result<Vec<NewMessage>, Fault>
 }
 
 /// One element of a post: its ttl, not yet checked, and its body.
-fn message(scanner: &mut Scanner<'_>, text: &Bytes) -> Result<(i64, Bytes), Fault> {
+fn message<'a>(scanner: &mut Scanner<'_>, text: &'a Bytes) -> Result<(i64, &'a [u8]), Fault> {
     if !scanner.next_is(b'{') {
         let other = scanner.value()?;
         return Err(bad(format!(
@@ -62,7 +62,7 @@ fn message(scanner: &mut Scanner<'_>, text: &Bytes) -> Result<(i64, Bytes), Faul
     })?;
     let ttl = integer("ttl", ttl)?.ok_or_else(|| bad("A message lacks the field ttl."))?;
     let body = body.ok_or_else(|| bad("A message lacks the field body."))?;
-    Ok((ttl, text.slice(body.span)))
+    Ok((ttl, &text[body.span]))
 }
 
 /// The times of a new claim.
@@ -166,7 +166,7 @@ mod tests {
             " [{\"ttl\":60,\"body\": {\"z\":1, \"a\":2} ,\"x\":[]},\n{\"body\":1,\"body\":null,\"ttl\":5,\"ttl\":1209600}] ",
         );
         let read = messages(&body, &Limits::default()).expect("two messages");
-        let parts: Vec<_> = read.iter().map(|m| (m.ttl_s, &m.body[..])).collect();
+        let parts: Vec<_> = read.iter().map(|m| (m.ttl_s, m.body)).collect();
         assert_eq!(parts, [(60, &b"{\"z\":1, \"a\":2}"[..]), (1_209_600, b"null")]);
         assert!(body.as_ptr_range().contains(&read[0].body.as_ptr()));
     }

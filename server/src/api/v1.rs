@@ -32,12 +32,20 @@ fn write_path<'a>(out: &'a mut Json, queue: &str, id: MessageId) -> &'a mut Json
 
 /// The answer to a post, and the path under which all its messages are read back.
 pub fn posted(queue: &str, ids: &[MessageId]) -> (Vec<u8>, Vec<u8>) {
-    let mut out = Json::with_capacity(40 + ids.len() * (48 + queue.len()));
-    let mut path = Vec::with_capacity(32 + queue.len() + ids.len() * 20);
+    const FIRST: &str = "{\"resources\":[";
+    const LAST: &str = "],\"partial\":false}";
+    // The very size: what is larger than its text takes an allocation more where it is sent.
+    let between = ids.len().saturating_sub(1);
+    let ids_size: usize = ids.iter().map(|id| id.text_size()).sum();
+    let hrefs_size = ids.len() * ("\"/v1/queues//messages/\"".len() + queue.len());
+    let size = FIRST.len() + hrefs_size + ids_size + between + LAST.len();
+    let path_size = "/v1/queues//messages?ids=".len() + queue.len() + ids_size + between;
+    let mut out = Json::with_capacity(size);
+    let mut path = Vec::with_capacity(path_size);
     for part in ["/v1/queues/", queue, "/messages?ids="] {
         path.extend_from_slice(part.as_bytes());
     }
-    out.raw("{\"resources\":[");
+    out.raw(FIRST);
     for (index, id) in ids.iter().enumerate() {
         if index > 0 {
             out.raw(",");
@@ -47,7 +55,7 @@ pub fn posted(queue: &str, ids: &[MessageId]) -> (Vec<u8>, Vec<u8>) {
         out.raw("\"/v1/queues/").raw(queue).raw("/messages/").bytes(id.as_bytes()).raw("\"");
         path.extend_from_slice(id.as_bytes());
     }
-    out.raw("],\"partial\":false}");
+    out.raw(LAST);
     (out.into_bytes(), path)
 }
 
@@ -260,5 +268,14 @@ mod tests {
         assert_eq!(document, json!({"resources": paths, "partial": false}));
         let path = format!("/v1/queues/q/messages?ids={},{}", id(1), id(2));
         assert_eq!(location, path.into_bytes());
+    }
+
+    #[test]
+    fn the_answer_to_a_post_is_as_large_as_its_text() {
+        for ids in [&[id(1)][..], &[id(127), id(128)], &[id(1 << 14), id(1 << 21), id(u64::MAX)]] {
+            let (document, location) = posted("queue", ids);
+            assert_eq!(document.len(), document.capacity());
+            assert_eq!(location.len(), location.capacity());
+        }
     }
 }

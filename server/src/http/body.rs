@@ -1,6 +1,7 @@
 //! The body of a request: read within its limit and within the memory all bodies share, or thrown
 //! away. Knows no JSON and no routes.
 
+use super::echo;
 use crate::api::fault::{Fault, Kind};
 use crate::api::limits::Limits;
 use crate::in_flight::{BytesInFlight, InFlight};
@@ -8,8 +9,11 @@ use crate::timely;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
-use hyper::body::Body;
+use hyper::body::{Body, Frame};
 use hyper::header::EXPECT;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Context;
 use std::time::Duration;
 
 /// How much of a body that nobody reads is taken off the wire, so that the client hears the answer.
@@ -57,11 +61,14 @@ where
     // Most bodies come as one piece, which is kept as it is.
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = next_frame(body).await {
         let frame = frame.map_err(|_| Fault::new(Kind::BadBody, "The body ended too early."))?;
         let Ok(piece) = frame.into_data() else { continue };
         if whole.len() + pieces.len() + piece.len() > size_max {
             return Err(too_long(size_max));
+        }
+        if whole.is_empty() && pieces.is_empty() && body.is_end_stream() {
+            return Ok(piece);
         }
         if whole.is_empty() && pieces.is_empty() {
             whole = piece;
@@ -75,6 +82,20 @@ where
         pieces.extend_from_slice(&piece);
     }
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+/// The next piece of a body, whose sender is only told of it where more is to come: in HTTP/1 that is the
+/// connection's own task.
+async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<Frame<B::Data>, B::Error>> {
+    poll_fn(|context| {
+        let poll = |context: &mut Context<'_>| Pin::new(&mut *body).poll_frame(context);
+        let (frame, was_told) = echo::deafly(context, poll);
+        if was_told && !(frame.is_ready() && body.is_end_stream()) {
+            context.waker().wake_by_ref();
+        }
+        frame
+    })
+    .await
 }
 
 fn too_long(size_max: usize) -> Fault {

@@ -21,15 +21,18 @@ pub(super) async fn create<S: Store>(
     let times = shape::claim(body, call.limits)?;
     let limit = call.limits.claim_page(limit)?;
     let made = store.claim(key, times.ttl_s, times.grace_s, limit, call.ask).await?;
-    let reply = match made.answer {
+    let mut reply = match made.answer {
         None => reply::empty(StatusCode::NO_CONTENT),
         Some(claim) => {
             let body = v1::messages(key.name(), &claim.messages, Some(claim.id));
             let path = v1::claim_path(key.name(), claim.id);
-            reply::json(StatusCode::CREATED, body).location(path)
+            let mut reply = reply::json(StatusCode::CREATED, body);
+            reply.location(path);
+            reply
         }
     };
-    Ok(reply.durability(made.durability))
+    reply.durability(made.durability);
+    Ok(reply)
 }
 
 /// A claim with what it still holds.
@@ -45,7 +48,9 @@ pub(super) async fn get<S: Store>(
     };
     let claim = store.claim_get(key, id).await.map_err(no_such_claim)?;
     let body = v1::claim(key.name(), &claim);
-    Ok(reply::json(StatusCode::OK, body).content_location(call.target))
+    let mut reply = reply::json(StatusCode::OK, body);
+    reply.content_location(call.target);
+    Ok(reply)
 }
 
 /// Starts a claim's time anew.
@@ -63,7 +68,9 @@ pub(super) async fn renew<S: Store>(
     };
     let renewed = store.renew(key, id, times.ttl_s, times.grace_s, call.ask).await;
     let renewed = renewed.map_err(no_such_claim)?;
-    Ok(reply::empty(StatusCode::NO_CONTENT).durability(renewed.durability))
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    reply.durability(renewed.durability);
+    Ok(reply)
 }
 
 /// Gives a claim's messages back.
@@ -78,7 +85,9 @@ pub(super) async fn release<S: Store>(
         // Nothing to release, but the store is asked: see `messages`.
         Err(_) => store.delete_many(key, &[], call.ask).await?,
     };
-    Ok(reply::empty(StatusCode::NO_CONTENT).durability(released.durability))
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    reply.durability(released.durability);
+    Ok(reply)
 }
 
 /// A claim of a missing queue is a missing claim.

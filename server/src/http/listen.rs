@@ -9,6 +9,7 @@
 //!   is closed. (Not accepting would leave it waiting in the system's queue without a word.) Under
 //!   TLS the connection is just closed, since a handshake would cost more than what is refused.
 
+use super::echo::Hearing;
 use super::joined::JoinedIo;
 use super::patience::{PatientIo, Pulse};
 use crate::shutdown::Shutdown;
@@ -26,7 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
@@ -357,7 +358,9 @@ impl<H: Handler> Server<H> {
         let heard = shutdown.clone();
         let mut requested = std::pin::pin!(shutdown.requested());
         let mut is_listening = false;
+        let mut hearing = Hearing::default();
         let ended = poll_fn(|context| {
+            let context = &mut Context::from_waker(hearing.of(context.waker()));
             if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                 return Poll::Ready(Some(ended));
             }

@@ -24,8 +24,10 @@ pub(super) async fn post<S: Store>(
     let batch = shape::messages(body, call.limits)?;
     let posted = store.post(key, client, &batch, call.ask).await?;
     let (body, path) = v1::posted(key.name(), &posted.answer);
-    let reply = reply::json(StatusCode::CREATED, body);
-    Ok(reply.location(path).durability(posted.durability))
+    let mut reply = reply::json(StatusCode::CREATED, body);
+    reply.location(path);
+    reply.durability(posted.durability);
+    Ok(reply)
 }
 
 /// The messages named, or a page of the queue when none are.
@@ -85,7 +87,9 @@ pub(super) async fn one<S: Store>(
     };
     let message = found.first().ok_or(Error::NoSuchMessage)?;
     let body = v1::message(key.name(), message);
-    Ok(reply::json(StatusCode::OK, body).content_location(call.target))
+    let mut reply = reply::json(StatusCode::OK, body);
+    reply.content_location(call.target);
+    Ok(reply)
 }
 
 /// Deletes one message, within its claim if it has one.
@@ -100,7 +104,9 @@ pub(super) async fn delete<S: Store>(
         Ok(id) => store.delete(key, id, claim, call.ask).await?,
         Err(_) => store.delete_many(key, &[], call.ask).await?,
     };
-    Ok(reply::empty(StatusCode::NO_CONTENT).durability(deleted.durability))
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    reply.durability(deleted.durability);
+    Ok(reply)
 }
 
 /// Deletes the messages named, claimed or not.
@@ -115,7 +121,9 @@ pub(super) async fn delete_many<S: Store>(
     };
     call.limits.ids(ids.len())?;
     let deleted = store.delete_many(key, &parse(&ids), call.ask).await?;
-    Ok(reply::empty(StatusCode::NO_CONTENT).durability(deleted.durability))
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    reply.durability(deleted.durability);
+    Ok(reply)
 }
 
 /// The ids among these texts.

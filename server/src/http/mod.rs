@@ -1,4 +1,5 @@
 //! HTTP: sockets, routes, requests and answers.
+mod echo;
 mod joined;
 pub mod listen;
 pub mod patience;

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -30,8 +30,8 @@ pub(crate) struct Pulse {
     started_count: AtomicU64,
     /// Requests answered, ever.
     done_count: AtomicU64,
-    /// When the last one was answered, in milliseconds since the connection was opened.
-    done_ms: AtomicU64,
+    /// One was answered since the socket saw to it.
+    has_answered: AtomicBool,
 }
 
 impl Pulse {
@@ -41,7 +41,7 @@ impl Pulse {
             opened: Instant::now(),
             started_count: AtomicU64::new(0),
             done_count: AtomicU64::new(0),
-            done_ms: AtomicU64::new(0),
+            has_answered: AtomicBool::new(false),
         })
     }
 
@@ -54,10 +54,6 @@ impl Pulse {
     fn is_working(&self) -> bool {
         self.started_count.load(Relaxed) != self.done_count.load(Relaxed)
     }
-
-    fn last_done(&self) -> Instant {
-        self.opened + Duration::from_millis(self.done_ms.load(Relaxed))
-    }
 }
 
 /// One request being worked on.
@@ -66,8 +62,7 @@ pub(crate) struct Beat(Arc<Pulse>);
 
 impl Drop for Beat {
     fn drop(&mut self) {
-        let done_ms = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.done_ms.store(done_ms, Relaxed);
+        self.0.has_answered.store(true, Relaxed);
         self.0.done_count.fetch_add(1, Relaxed);
     }
 }
@@ -79,10 +74,10 @@ pub(crate) struct PatientIo<T> {
     pulse: Arc<Pulse>,
     header_timeout: Duration,
     idle_timeout: Duration,
-    /// When the first byte of a head not yet complete came in, and how many requests had been
-    /// started then.
-    head: Option<(Instant, u64)>,
-    /// When bytes last moved out.
+    /// When the first byte of a head not yet complete came in, and how many requests had been started then.
+    /// Most heads are complete at once: the time is noted when there is nothing more to read.
+    head: Option<(Option<Instant>, u64)>,
+    /// When bytes last moved out, or an answer was there that could not.
     last_write: Instant,
     /// Whether the first bytes read begin the preface of HTTP/2; `None` before them.
     has_preface: Option<bool>,
@@ -118,7 +113,7 @@ impl<T> PatientIo<T> {
         let started_count = self.pulse.started_count.load(Relaxed);
         let is_new = self.head.is_none_or(|(_, at_count)| at_count != started_count);
         if is_new && !self.pulse.is_working() {
-            self.head = Some((Instant::now(), started_count));
+            self.head = Some((None, started_count));
         }
     }
 
@@ -129,26 +124,33 @@ impl<T> PatientIo<T> {
     }
 
     /// When to give up, as things stand; `None` while a request is being worked on.
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&mut self) -> Option<Instant> {
         if self.pulse.is_working() {
             return None;
         }
+        let is_http2 = self.is_http2();
         let started_count = self.pulse.started_count.load(Relaxed);
-        let idle_since = self.last_write.max(self.pulse.last_done());
-        match self.head {
-            _ if self.is_http2() => Some(idle_since + self.idle_timeout),
-            Some((since, at_count)) if at_count == started_count => {
-                Some(since + self.header_timeout)
+        match &mut self.head {
+            Some((since, at_count)) if *at_count == started_count && !is_http2 => {
+                Some(*since.get_or_insert_with(Instant::now) + self.header_timeout)
             }
-            _ if started_count == 0 => Some(self.pulse.opened + self.header_timeout),
-            _ => Some(idle_since + self.idle_timeout),
+            _ if started_count == 0 && !is_http2 => Some(self.pulse.opened + self.header_timeout),
+            _ => Some(self.idle_since() + self.idle_timeout),
         }
     }
 
     /// When to give up on a client that takes nothing of what is written to it.
-    fn write_deadline(&self) -> Option<Instant> {
-        let idle_since = self.last_write.max(self.pulse.last_done());
-        (!self.pulse.is_working()).then_some(idle_since + self.idle_timeout)
+    fn write_deadline(&mut self) -> Option<Instant> {
+        (!self.pulse.is_working()).then(|| self.idle_since() + self.idle_timeout)
+    }
+
+    /// Since when nothing moved but what a client may be waited for.
+    fn idle_since(&mut self) -> Instant {
+        if self.pulse.has_answered.load(Relaxed) {
+            self.pulse.has_answered.store(false, Relaxed);
+            self.last_write = Instant::now();
+        }
+        self.last_write
     }
 
     /// Ready once the other side has taken too long. Called when there is nothing to read, or no
@@ -213,7 +215,10 @@ impl<T: AsyncWrite + Unpin> PatientIo<T> {
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match result {
-            Poll::Ready(Ok(_)) => self.last_write = Instant::now(),
+            Poll::Ready(Ok(_)) => {
+                self.pulse.has_answered.store(false, Relaxed);
+                self.last_write = Instant::now();
+            }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
                 let deadline = self.write_deadline();

@@ -20,8 +20,10 @@ pub(super) async fn create<S: Store>(
         Created::New => StatusCode::CREATED,
         Created::Existing => StatusCode::NO_CONTENT,
     };
-    let reply = reply::empty(status).location(v1::queue_path(key.name()));
-    Ok(reply.durability(made.durability))
+    let mut reply = reply::empty(status);
+    reply.location(v1::queue_path(key.name()));
+    reply.durability(made.durability);
+    Ok(reply)
 }
 
 /// Says whether a queue is there, and how durable its writes are.
@@ -30,12 +32,17 @@ pub(super) async fn exists<S: Store>(
     call: &Call<'_>,
     key: &QueueKey,
 ) -> Result<Reply, Fault> {
-    let reply = match store.queue(key).await {
-        Ok(info) => reply::empty(StatusCode::NO_CONTENT).durability(info.durability),
+    let mut reply = match store.queue(key).await {
+        Ok(info) => {
+            let mut reply = reply::empty(StatusCode::NO_CONTENT);
+            reply.durability(info.durability);
+            reply
+        }
         Err(Error::NoSuchQueue) => reply::empty(StatusCode::NOT_FOUND),
         Err(error) => return Err(error.into()),
     };
-    Ok(reply.content_location(call.path))
+    reply.content_location(call.path);
+    Ok(reply)
 }
 
 /// Removes a queue with all it holds.
@@ -45,7 +52,9 @@ pub(super) async fn remove<S: Store>(
     key: &QueueKey,
 ) -> Result<Reply, Fault> {
     let removed = store.remove_queue(key, call.ask).await?;
-    Ok(reply::empty(StatusCode::NO_CONTENT).durability(removed.durability))
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    reply.durability(removed.durability);
+    Ok(reply)
 }
 
 /// Lists the queues of the project.
@@ -60,7 +69,11 @@ pub(super) async fn list<S: Store>(store: &S, call: &Call<'_>) -> Result<Reply, 
     }
     let entries = store.queues(call.project, marker.as_deref(), page).await?;
     match v1::queues(&entries, limit, detailed) {
-        Some(body) => Ok(reply::json(StatusCode::OK, body).content_location(call.target)),
+        Some(body) => {
+            let mut reply = reply::json(StatusCode::OK, body);
+            reply.content_location(call.target);
+            Ok(reply)
+        }
         None => Ok(reply::empty(StatusCode::NO_CONTENT)),
     }
 }
@@ -77,7 +90,9 @@ pub(super) async fn metadata<S: Store>(
     } else {
         info.metadata
     };
-    Ok(reply::json(StatusCode::OK, body).content_location(call.path))
+    let mut reply = reply::json(StatusCode::OK, body);
+    reply.content_location(call.path);
+    Ok(reply)
 }
 
 /// Replaces a queue's metadata.
@@ -89,8 +104,10 @@ pub(super) async fn set_metadata<S: Store>(
 ) -> Result<Reply, Fault> {
     let metadata = shape::metadata(body, call.limits)?;
     let written = store.set_metadata(key, metadata, call.ask).await?;
-    let reply = reply::empty(StatusCode::NO_CONTENT).location(v1::metadata_path(key.name()));
-    Ok(reply.durability(written.durability))
+    let mut reply = reply::empty(StatusCode::NO_CONTENT);
+    reply.location(v1::metadata_path(key.name()));
+    reply.durability(written.durability);
+    Ok(reply)
 }
 
 /// A queue's counts.
@@ -101,5 +118,7 @@ pub(super) async fn stats<S: Store>(
 ) -> Result<Reply, Fault> {
     let stats = store.stats(key).await?;
     let body = v1::stats(key.name(), &stats);
-    Ok(reply::json(StatusCode::OK, body).content_location(call.path))
+    let mut reply = reply::json(StatusCode::OK, body);
+    reply.content_location(call.path);
+    Ok(reply)
 }

@@ -58,28 +58,24 @@ pub fn bare(fault: &Fault) -> Reply {
 /// What is added to an answer.
 pub trait With {
     /// Says where what was made is found.
-    fn location(self, path: impl Into<Vec<u8>>) -> Self;
+    fn location(&mut self, path: impl Into<Vec<u8>>);
     /// Says what was answered: the target as the client sent it.
-    fn content_location(self, target: &str) -> Self;
+    fn content_location(&mut self, target: &str);
     /// Says how durable what was done is.
-    fn durability(self, level: Durability) -> Self;
+    fn durability(&mut self, level: Durability);
 }
 
 impl With for Reply {
-    fn location(mut self, path: impl Into<Vec<u8>>) -> Reply {
-        insert(&mut self, LOCATION, path.into());
-        self
+    fn location(&mut self, path: impl Into<Vec<u8>>) {
+        insert(self, LOCATION, path.into());
     }
 
-    fn content_location(mut self, target: &str) -> Reply {
-        insert(&mut self, CONTENT_LOCATION, target.as_bytes().to_vec());
-        self
+    fn content_location(&mut self, target: &str) {
+        insert(self, CONTENT_LOCATION, target.as_bytes().to_vec());
     }
 
-    fn durability(mut self, level: Durability) -> Reply {
-        let level = HeaderValue::from_static(level.name());
-        self.headers_mut().insert(DURABILITY, level);
-        self
+    fn durability(&mut self, level: Durability) {
+        self.headers_mut().insert(DURABILITY, HeaderValue::from_static(level.name()));
     }
 }
 

@@ -48,7 +48,7 @@ where
     };
     // Reading messages says what was asked for, whatever comes of it.
     if matches!(route, Some(Route::Messages(_))) && head.method == Method::GET {
-        reply = reply.content_location(target(&head));
+        reply.content_location(target(&head));
     }
     app.observer().request_done(&RequestDone {
         route: route.map_or("unknown", |route| route.label()),

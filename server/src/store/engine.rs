@@ -1,12 +1,12 @@
 //! The [`Store`] over our own engine: awaits receipts, reads bodies. Knows neither HTTP nor JSON.
 
-use super::{Claim, Message, NewMessage, Page, Store, Written};
+use super::{Claim, Message, Page, Store, Written};
 use crate::timely;
 use bytes::Bytes;
 use marconi_engine::env::Environment;
 use marconi_engine::{
     self as engine, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter,
-    Marker, MessageId, QueueEntry, QueueInfo, QueueKey, QueueStats, Receipt,
+    Marker, MessageId, NewMessage, QueueEntry, QueueInfo, QueueKey, QueueStats, Receipt,
 };
 use std::time::Duration;
 
@@ -120,18 +120,11 @@ impl Store for EngineStore {
         &self,
         key: &QueueKey,
         client: ClientId,
-        messages: &[NewMessage],
+        messages: &[NewMessage<'_>],
         ask: Option<Durability>,
     ) -> Result<Written<Vec<MessageId>>, Error> {
         self.ready().await?;
-        let receipt = {
-            let new: Vec<engine::NewMessage<'_>> = messages
-                .iter()
-                .map(|message| engine::NewMessage { ttl_s: message.ttl_s, body: &message.body })
-                .collect();
-            self.0.post(key, client, &new, ask)?
-        };
-        written(receipt).await
+        written(self.0.post(key, client, messages, ask)?).await
     }
 
     async fn list(

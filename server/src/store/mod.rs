@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use marconi_engine::{
-    ClaimId, ClientId, Created, Durability, Error, ListFilter, Marker, MessageId, QueueEntry,
-    QueueInfo, QueueKey, QueueStats,
+    ClaimId, ClientId, Created, Durability, Error, ListFilter, Marker, MessageId, NewMessage,
+    QueueEntry, QueueInfo, QueueKey, QueueStats,
 };
 use std::future::Future;
 
@@ -21,15 +21,6 @@ pub struct Written<T> {
     pub answer: T,
     /// How durable the change is.
     pub durability: Durability,
-}
-
-/// A message to be stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewMessage {
-    /// Seconds to live.
-    pub ttl_s: u32,
-    /// The body, as it will be given back.
-    pub body: Bytes,
 }
 
 /// A message as it is read.
@@ -114,7 +105,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         key: &QueueKey,
         client: ClientId,
-        messages: &[NewMessage],
+        messages: &[NewMessage<'_>],
         ask: Option<Durability>,
     ) -> impl Future<Output = Result<Written<Vec<MessageId>>, Error>> + Send;
 

@@ -1,9 +1,13 @@
 //! Connections over real sockets: what is answered, what is cut, what a drain waits for.
 
 use super::*;
+use crate::api::limits::Limits;
+use crate::http::body;
+use crate::in_flight::BytesInFlight;
 use crate::shutdown::{ShutdownTrigger, shutdown};
 use http_body_util::BodyExt;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -11,10 +15,29 @@ use tokio::task::JoinHandle;
 const DEADLINE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(60);
 
-/// Answers with what it read; `/wait` first waits for a permit, `/panic` panics.
+/// Answers with what it read; `/wait` first waits for a permit, `/read` reads as the service does and then
+/// waits for one, `/panic` panics.
 struct Echo {
     entered: Semaphore,
     leave: Semaphore,
+    /// Times that those who wait behind their bodies were run.
+    runs: AtomicUsize,
+}
+
+impl Echo {
+    async fn read(&self, request: Request<Incoming>) -> usize {
+        let (limits, in_flight) = (Limits::default(), BytesInFlight::default());
+        let mut body = request.into_body();
+        let held = body::read(&mut body, 1 << 20, &limits, &in_flight).await.expect("it comes");
+        self.entered.add_permits(1);
+        let mut leave = std::pin::pin!(self.leave.acquire());
+        let permit = poll_fn(|context| {
+            self.runs.fetch_add(1, Relaxed);
+            leave.as_mut().poll(context)
+        });
+        permit.await.expect("never closed").forget();
+        held.bytes.len()
+    }
 }
 
 impl Handler for Echo {
@@ -22,6 +45,10 @@ impl Handler for Echo {
         let path = request.uri().path().to_owned();
         match path.as_str() {
             "/panic" => panic!("asked for"),
+            "/read" => {
+                let size = self.read(request).await;
+                return Response::new(Full::new(format!("{path} {size};").into()));
+            }
             "/wait" => {
                 self.entered.add_permits(1);
                 self.leave.acquire().await.expect("never closed").forget();
@@ -50,7 +77,11 @@ impl World {
     async fn start(options: ListenOptions) -> World {
         let listener = bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let echo = Arc::new(Echo { entered: Semaphore::new(0), leave: Semaphore::new(0) });
+        let echo = Arc::new(Echo {
+            entered: Semaphore::new(0),
+            leave: Semaphore::new(0),
+            runs: AtomicUsize::new(0),
+        });
         let (trigger, heard) = shutdown();
         let stats = Arc::clone(&options.stats);
         let server = tokio::spawn(serve(Arc::clone(&echo), listener, options, heard));
@@ -270,4 +301,49 @@ async fn a_drain_ends_within_its_limit() {
     working.send(&get("/wait")).await;
     world.entered(1).await;
     assert_eq!(world.end().await, Drained::Cut(1));
+}
+
+#[tokio::test]
+async fn who_read_a_body_is_run_again_only_when_there_is_something_to_do() {
+    let world = World::start(ListenOptions::default()).await;
+    let mut client = world.client().await;
+    client.send("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello").await;
+    world.entered(1).await;
+    // Whoever woke itself has its turn meanwhile: there is one thread.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.echo.runs.load(Relaxed), 1);
+    world.echo.leave.add_permits(1);
+    client.read_to("/read 5;").await;
+    assert_eq!(world.echo.runs.load(Relaxed), 2);
+    assert_eq!(world.end().await, Drained::Whole);
+}
+
+#[tokio::test]
+async fn bodies_that_come_in_pieces_are_read_to_their_ends() {
+    let world = World::start(ListenOptions::default()).await;
+    world.echo.leave.add_permits(4);
+    let mut client = world.client().await;
+    let large = "x".repeat(300_000);
+    let head = "POST /read HTTP/1.1\r\nhost: x\r\n";
+    client.send(&format!("{head}content-length: 300000\r\n\r\n{large}")).await;
+    client.read_to("/read 300000;").await;
+    client.send(&format!("{head}transfer-encoding: chunked\r\n\r\n")).await;
+    for piece in ["3\r\nabc\r\n", "2\r\nde\r", "\n186a0\r\n", &large[..100_000], "\r\n0\r\n\r\n"] {
+        client.send(piece).await;
+        // The server reads it before the next is sent.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    client.read_to("/read 100005;").await;
+    client.send(&format!("{head}content-length: 4\r\nexpect: 100-continue\r\n\r\n")).await;
+    client.read_to("HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.send("a").await;
+    client.send("bcd").await;
+    client.read_to("/read 4;").await;
+    client.send(&format!("{head}content-length: 0\r\n\r\n")).await;
+    client.read_to("/read 0;").await;
+    assert_eq!(world.end().await, Drained::Whole);
 }

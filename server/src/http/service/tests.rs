@@ -3,10 +3,11 @@
 
 use super::*;
 use crate::app::Observer;
-use crate::store::{Claim, Message, NewMessage, Page, Written};
+use crate::store::{Claim, Message, Page, Written};
 use http_body_util::{BodyExt, Full};
 use marconi_engine::{
-    ClaimId, Created, Error, ListFilter, Marker, MessageId, QueueEntry, QueueInfo, QueueStats,
+    ClaimId, Created, Error, ListFilter, Marker, MessageId, NewMessage, QueueEntry, QueueInfo,
+    QueueStats,
 };
 use std::sync::{Arc, Mutex};
 
@@ -58,7 +59,7 @@ impl Store for Down {
         &self,
         _: &QueueKey,
         _: ClientId,
-        _: &[NewMessage],
+        _: &[NewMessage<'_>],
         _: Option<Durability>,
     ) -> Result<Written<Vec<MessageId>>, Error> {
         down()

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use marconi_engine::env::{Background, Clock, Environment, ManualClock};
 use marconi_engine::{
     Attendance, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter, Lsn,
-    Marker, MessageId, QueueId, QueueKey, Seq,
+    Marker, MessageId, NewMessage, QueueId, QueueKey, Seq,
 };
-use marconi_server::store::{Claim, Message, NewMessage, Page};
+use marconi_server::store::{Claim, Message, Page};
 use marconi_tests::model::Model;
 use proptest::sample::Index;
 use std::collections::BTreeSet;
@@ -284,11 +284,9 @@ impl Pair {
             .zip(first..)
             .map(|((ttl_s, size), letter)| (*ttl_s, body(*size, letter)))
             .unzip();
-        let each = || ttls.iter().copied().zip(&bodies);
-        let sent: Vec<marconi_engine::NewMessage<'_>> =
-            each().map(|(ttl_s, body)| marconi_engine::NewMessage { ttl_s, body }).collect();
-        let messages: Vec<NewMessage> =
-            each().map(|(ttl_s, body)| NewMessage { ttl_s, body: told(body) }).collect();
+        let told: Vec<Bytes> = bodies.iter().map(told).collect();
+        let sent = new_messages(&ttls, &bodies);
+        let messages = new_messages(&ttls, &told);
         let found = self.engine.post(&key, client(by), &sent, self.ask());
         let found = found.and_then(|receipt| receipt.wait());
         if let Ok([first, ..]) = found.as_deref() {
@@ -437,6 +435,10 @@ fn client(number: u8) -> ClientId {
 
 fn body(size: usize, letter: u8) -> Bytes {
     vec![letter; size].into()
+}
+
+fn new_messages<'a>(ttls: &[u32], bodies: &'a [Bytes]) -> Vec<NewMessage<'a>> {
+    ttls.iter().zip(bodies).map(|(&ttl_s, body)| NewMessage { ttl_s, body }).collect()
 }
 
 /// A body as the model keeps it: short enough to be printed, and another one for every other body
