@@ -17,7 +17,7 @@ struct Banned {
     instead: &'static str,
 }
 
-const BANNED: [Banned; 7] = [
+const BANNED: [Banned; 8] = [
     Banned {
         call: "println!(",
         allowed: &["server/src/run.rs"],
@@ -29,6 +29,13 @@ const BANNED: [Banned; 7] = [
         allowed: &[],
         in_tests: true,
         instead: "use tracing, or the tools' Output",
+    },
+    Banned {
+        call: "cfg!(feature",
+        // It only refuses what was left out.
+        allowed: &["server/src/config.rs"],
+        in_tests: false,
+        instead: "a feature adds items and changes none: whatever is built along may switch it on",
     },
     Banned {
         call: "thread::sleep(",

@@ -25,8 +25,10 @@ static ZEROS: Page<[u8; 1 << 20]> = Page([0; 1 << 20]);
 #[repr(align(4096))]
 struct Page<T>(T);
 
-/// Of a file that is removed so many bytes are given back together. Simulated disks have small files.
-const SHRINK_SIZE: u64 = if cfg!(feature = "sim") { 16 << 10 } else { 1 << 20 };
+/// Of a file that is removed at most so many bytes are given back together.
+const SHRINK_SIZE_MAX: u64 = 1 << 20;
+/// In at least so many steps.
+const SHRINK_COUNT_MIN: u64 = 4;
 
 /// A segment of the log, open for reading for as long as anybody holds it.
 #[derive(Debug)]
@@ -464,9 +466,7 @@ impl Segment {
             return Ok(Some(spare));
         }
         disk.remove(&path).map_err(failed)?;
-        if let Some((file, size)) = unread
-            && size > SHRINK_SIZE
-        {
+        if let Some((file, size)) = unread {
             // Else a power cut could bring the name back, and not what it led to.
             disk.sync_folder(path.parent().expect("a file lies in a folder")).map_err(failed)?;
             shrink(&*file, size, pause);
@@ -487,9 +487,10 @@ impl Segment {
 /// Gives back what a file without a name takes, the end first: all at once the system would be at it for tens of
 /// milliseconds, in which nobody else gets the processor.
 fn shrink(file: &dyn File, size: u64, mut pause: impl FnMut()) {
+    let step = SHRINK_SIZE_MAX.min(size.div_ceil(SHRINK_COUNT_MIN)).max(1);
     let mut left = size;
-    while left > SHRINK_SIZE {
-        left -= SHRINK_SIZE;
+    while left > step {
+        left -= step;
         // What cannot be given back now is when the file is closed.
         let _ = file.set_size(left);
         pause();
@@ -585,7 +586,7 @@ mod tests {
         };
         let (is_kept, unmapping) = retire(Reader::Nobody, true);
         assert!(is_kept && unmapping > 1, "the whole map goes at once, which holds up everybody");
-        let all = unmapping + size / SHRINK_SIZE - 1;
+        let all = unmapping + size / SHRINK_SIZE_MAX - 1;
         assert_eq!(
             retire(Reader::Nobody, false),
             (false, all),
