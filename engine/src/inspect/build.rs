@@ -356,7 +356,7 @@ impl FolderBuilder {
         let Some(Building { writer, number }) = self.segment.take() else { return Ok(()) };
         let span = writer.size() - SEGMENT_HEADER_SIZE;
         let header = self.segment_header(number, span);
-        writer.finish(&header)?.adopt()?;
+        writer.finish(&header)?.adopt(&mut || {})?;
         self.base = Lsn(self.base.0 + span);
         self.built.segments += 1;
         Ok(())

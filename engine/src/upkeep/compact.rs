@@ -18,7 +18,7 @@
 //! [`Entry::cost`]: crate::files::segment_index::Entry::cost
 
 use super::segment_writer::{FRAME_COUNT_MAX, SegmentWriter};
-use super::segments::{SPARES_MAX, spare_ticket};
+use super::segments::{SPARES_MAX, spare_ticket, stretches};
 use crate::core::Core;
 use crate::domain::{Durability, Lsn, MessageId, QueueId, Seq};
 use crate::error::{Error, Result};
@@ -265,7 +265,13 @@ fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Op
     // durable before the segment without it takes its place.
     core.log.sync_to(core.log.end())?;
     let path = finished.path.clone();
-    match finished.adopt() {
+    let mut rest = stretches(core);
+    let mut pause = || {
+        if has_time {
+            rest();
+        }
+    };
+    match finished.adopt(&mut pause) {
         Ok(segment) => Ok(Some(segment)),
         Err(error) => {
             take_back(core, &path);

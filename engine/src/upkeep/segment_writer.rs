@@ -158,14 +158,14 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// Gives it its name. The index comes first: a segment of a later generation never stands without.
+    /// Gives it its name; `pause` is called now and then. The index comes first: a segment of a later generation never stands without.
     ///
     /// # Errors
     /// It may have its name all the same.
-    pub(crate) fn adopt(self) -> Result<Segment> {
+    pub(crate) fn adopt(self, pause: &mut dyn FnMut()) -> Result<Segment> {
         let Finished { disk, folder, aside, path, header, index } = self;
         let disk = &*disk;
-        if let Err(error) = segment_index::write(disk, &path, &header, index, &mut || {}) {
+        if let Err(error) = segment_index::write(disk, &path, &header, index, pause) {
             let _ = disk.remove(&aside);
             return Err(error);
         }

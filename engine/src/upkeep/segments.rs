@@ -188,6 +188,17 @@ pub(crate) fn seal_all(core: &Core) -> Result<()> {
     Ok(())
 }
 
+/// What is to be called between the small parts of long work, and rests after each stretch.
+pub(crate) fn stretches(core: &Core) -> impl FnMut() {
+    let mut since = Instant::now();
+    move || {
+        if since.elapsed() >= STRETCH && !core.is_closing() && !core.is_by_hand() {
+            thread::sleep(REST);
+            since = Instant::now();
+        }
+    }
+}
+
 /// Makes a segment's index and lets the queues look into it instead of at their own entries.
 fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
     let disk = &*core.env.disk;
@@ -196,13 +207,7 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
     let index = match found.filter(|index| index.check_entries().is_ok()) {
         Some(index) => index,
         None => {
-            let mut since = Instant::now();
-            let mut pause = || {
-                if since.elapsed() >= STRETCH && !core.is_closing() && !core.is_by_hand() {
-                    thread::sleep(REST);
-                    since = Instant::now();
-                }
-            };
+            let mut pause = stretches(core);
             let builder = read_frames(segment, core.engine_id, &mut pause)?;
             write_index(disk, segment, builder, &mut pause)?
         }
