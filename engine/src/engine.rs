@@ -95,7 +95,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_in(config: Config, env: Environment) -> Result<Engine> {
-        config.check(env.disk.segment_size_min())?;
+        config.check()?;
         let (core, recovery) = recover::open(config, env)?;
         let core = Arc::new(core);
         let upkeep = Upkeep::start(&core);

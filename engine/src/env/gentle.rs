@@ -25,10 +25,6 @@ const REST_MAX: Duration = Duration::from_millis(20);
 pub(super) struct GentleDisk(pub(super) Arc<dyn Disk>);
 
 impl Disk for GentleDisk {
-    fn segment_size_min(&self) -> u64 {
-        self.0.segment_size_min()
-    }
-
     fn create_folder(&self, path: &Path) -> io::Result<()> {
         self.0.create_folder(path)
     }

@@ -69,10 +69,6 @@ impl Environment {
 
 /// A file system, as far as the engine uses one.
 pub trait Disk: Send + Sync + Debug {
-    /// The smallest segment a log on this disk may have, in bytes.
-    fn segment_size_min(&self) -> u64 {
-        1 << 20
-    }
     /// Makes a folder, if it is not there. Its parent has to be.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder, in no order.

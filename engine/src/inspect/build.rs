@@ -162,7 +162,7 @@ impl FolderBuilder {
     ) -> Result<FolderBuilder> {
         let config =
             Config { segment_size_bytes: options.segment_size_bytes, ..Config::new(folder) };
-        config.check(env.disk.segment_size_min())?;
+        config.check()?;
         let (lock, header) = recover::take_new_folder(&config, env)?;
         let end = options.end.0.max(recover::FIRST_LSN.0).next_multiple_of(8);
         Ok(FolderBuilder {

@@ -111,10 +111,6 @@ fn broken() -> io::Error {
 }
 
 impl Disk for Witness {
-    fn segment_size_min(&self) -> u64 {
-        16 << 10
-    }
-
     fn create_folder(&self, path: &Path) -> io::Result<()> {
         OsDisk.create_folder(path)
     }

@@ -391,11 +391,6 @@ impl World {
 }
 
 impl Disk for SimDisk {
-    /// Small, so that many worlds fit into a minute, and still more of those of schedules.
-    fn segment_size_min(&self) -> u64 {
-        if cfg!(shuttle) { 16 << 10 } else { 64 << 10 }
-    }
-
     fn create_folder(&self, path: &Path) -> io::Result<()> {
         if path.is_dir() {
             return OsDisk.create_folder(path);
