@@ -5,6 +5,7 @@
 //! cargo bench -p marconi-tools --bench targets                         everything, 3 rounds
 //! cargo bench -p marconi-tools --bench targets -- --no-peers --no-long
 //! cargo bench -p marconi-tools --bench targets -- --only group --rounds 5 --json figures.jsonl
+//! cargo bench -p marconi-tools --bench targets -- --program ../target/release-by-profile/marconi
 //! ```
 //!
 //! The server is on one core and the load on another, unless `--unpinned`. Each cell is short, and what is
@@ -72,7 +73,7 @@ fn measure(options: &Options) -> anyhow::Result<()> {
     }
     raise_file_limit()?;
     let time = Duration::from_secs_f64(options.seconds);
-    let site = Site::new(time, !options.unpinned)?;
+    let site = Site::new(options.program.clone(), time, !options.unpinned)?;
     let chosen: Vec<&Target> =
         targets::ALL.iter().filter(|target| options.takes_target(target)).collect();
     let mut peers = if options.no_peers { Vec::new() } else { peers::all() };

@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Servers and load on whichever cores the system chooses, instead of one each
     #[arg(long)]
     pub(crate) unpinned: bool,
+    /// The program `marconi` to measure, such as one of another state of the source or another build
+    #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_marconi"), hide_default_value = true)]
+    pub(crate) program: PathBuf,
     /// Also writes every figure of every round to this file, as lines of JSON
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,

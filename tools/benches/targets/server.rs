@@ -32,6 +32,8 @@ pub(crate) struct Server {
 /// How a Marconi server is started; the rest is as it comes.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting<'a> {
+    /// The program `marconi`.
+    pub(crate) program: &'a Path,
     /// `os`, `group`, ...
     pub(crate) durability: &'a str,
     /// Threads that serve requests.
@@ -48,7 +50,7 @@ impl Server {
     /// # Errors
     /// When it does not start.
     pub(crate) fn marconi(folder: &Path, setting: &Setting<'_>) -> io::Result<Server> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_marconi"));
+        let mut command = Command::new(setting.program);
         // Defaults are measured, not what somebody set for another server.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"MARCONI_") {

@@ -8,7 +8,7 @@ use crate::{process, server};
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub(crate) struct Site {
     pub(crate) server_cores: Cores,
     /// Those of the load.
     pub(crate) load_cores: Cores,
+    /// The program `marconi` that is measured.
+    pub(crate) program: PathBuf,
     /// What counts of a cell.
     pub(crate) time: Duration,
 }
@@ -30,11 +32,11 @@ impl Site {
     ///
     /// # Errors
     /// When there is no folder to be had.
-    pub(crate) fn new(time: Duration, is_pinned: bool) -> io::Result<Site> {
+    pub(crate) fn new(program: PathBuf, time: Duration, is_pinned: bool) -> io::Result<Site> {
         let is_pinned = is_pinned && pin::count() > 1;
         let cores = |number| if is_pinned { Cores::of(&[number]) } else { Cores::any() };
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        Ok(Site { root, server_cores: cores(0), load_cores: cores(1), time })
+        Ok(Site { root, server_cores: cores(0), load_cores: cores(1), program, time })
     }
 
     /// A new empty folder, which goes with what is returned.
@@ -48,7 +50,13 @@ impl Site {
     /// How a server is started on the servers' cores, a thread for each.
     pub(crate) fn setting<'a>(&'a self, durability: &'a str) -> Setting<'a> {
         let threads = self.server_cores.numbers().len();
-        Setting { durability, threads, with_admin: false, cores: &self.server_cores }
+        Setting {
+            program: &self.program,
+            durability,
+            threads,
+            with_admin: false,
+            cores: &self.server_cores,
+        }
     }
 
     /// Some connections that all do the like, over a cell's time.
