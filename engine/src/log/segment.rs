@@ -12,6 +12,8 @@ use crate::files::format::{
 };
 use crate::files::segment_index::SegmentIndex;
 use bytes::{Buf, Bytes};
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -289,22 +291,39 @@ impl Segment {
         self.file.read_ahead();
     }
 
-    /// The `size` bytes at `position`, all of them below the `written` watermark: a slice of the map,
-    /// or a copy where there is none. Nothing of them is checked yet.
+    /// The `size` bytes at `position`, all of them below the `written` watermark, to be kept: a slice of the
+    /// map, or a copy where there is none. Nothing of them is checked yet.
     pub(crate) fn slice(&self, position: u32, size: u32) -> Result<Bytes> {
+        let range = self.range(position, size)?;
+        match &self.contents {
+            Contents::Mapped(mapping) => Ok(mapping.bytes.slice(range)),
+            Contents::File => self.copy(range).map(Bytes::from),
+        }
+    }
+
+    /// As [`Segment::slice`], to be looked at and not kept, which spares the map a count.
+    fn look(&self, position: u32, size: u32) -> Result<Cow<'_, [u8]>> {
+        let range = self.range(position, size)?;
+        match &self.contents {
+            Contents::Mapped(mapping) => Ok(Cow::Borrowed(&mapping.bytes[range])),
+            Contents::File => self.copy(range).map(Cow::Owned),
+        }
+    }
+
+    /// Where in the file so many bytes lie.
+    fn range(&self, position: u32, size: u32) -> Result<Range<usize>> {
         let (start, end) = (u64::from(position), u64::from(position) + u64::from(size));
         if end > self.size {
             return Err(damaged(&self.path, start, BadMessage::Length.to_string()));
         }
-        match &self.contents {
-            Contents::Mapped(mapping) => Ok(mapping.bytes.slice(start as usize..end as usize)),
-            Contents::File => {
-                let mut bytes = vec![0; size as usize];
-                read_exact(&*self.file, &mut bytes, start)
-                    .map_err(|cause| Error::io("reading", self.path.as_path(), cause))?;
-                Ok(bytes.into())
-            }
-        }
+        Ok(start as usize..end as usize)
+    }
+
+    fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; range.len()];
+        read_exact(&*self.file, &mut bytes, range.start as u64)
+            .map_err(|cause| Error::io("reading", self.path.as_path(), cause))?;
+        Ok(bytes)
     }
 
     /// Where the frame begins in which the message at `position` lies, and what it says. The message says how
@@ -314,9 +333,9 @@ impl Segment {
             let what = "a message lies in no frame".to_owned();
             damaged(&self.path, u64::from(position), what)
         };
-        let back = u32_at(&self.slice(position, MESSAGE_HEAD_SIZE as u32)?, 12);
+        let back = u32_at(&self.look(position, MESSAGE_HEAD_SIZE as u32)?, 12);
         let start = position.checked_sub(back).ok_or_else(lost)?;
-        let frame = self.slice(start, (HEAD_SIZE + POST_HEAD_SIZE) as u32).map_err(|_| lost())?;
+        let frame = self.look(start, (HEAD_SIZE + POST_HEAD_SIZE) as u32).map_err(|_| lost())?;
         let client = frame[HEAD_SIZE..].try_into().expect("the poster takes what was read");
         let origin = Origin {
             lsn: u64_at(&frame, 8),
@@ -329,9 +348,9 @@ impl Segment {
     /// Checks the frame at `position`, all of it.
     pub(crate) fn check_frame(&self, position: u32) -> Result<()> {
         let wrong = |what: String| damaged(&self.path, u64::from(position), what);
-        let head = self.slice(position, HEAD_SIZE as u32)?;
+        let head = self.look(position, HEAD_SIZE as u32)?;
         let length = frame::length(&head).map_err(|why| wrong(why.to_string()))?;
-        let bytes = self.slice(position, length)?;
+        let bytes = self.look(position, length)?;
         let is_its = |lsn| self.may_hold(lsn, u64::from(position));
         frame::decode(&bytes, is_its).map(drop).map_err(|why| wrong(why.to_string()))
     }
@@ -354,7 +373,7 @@ impl Segment {
         let body = record::check_message(&record)
             .map_err(|what| damaged(&self.path, u64::from(position), what.to_string()))?;
         let start = position.checked_sub(u32_at(&record, 12));
-        let head = start.map(|start| self.slice(start, HEAD_SIZE as u32)).transpose()?;
+        let head = start.map(|start| self.look(start, HEAD_SIZE as u32)).transpose()?;
         let is_its = head.is_some_and(|head| {
             let (first, count) =
                 (u64_at(&head, 32), u64::from(head[46]) | u64::from(head[47]) << 8);

@@ -1,10 +1,13 @@
 //! Ten million waiting messages against a thousand: rates, memory, and the start after a kill.
 
-use crate::figures::Round;
+use crate::conversation::Conversation;
+use crate::figures::{Round, Spread};
 use crate::http::{List, Same, Take};
-use crate::server::Server;
+use crate::load::{Outcome, Plan};
+use crate::server::{self, Server, Setting};
 use crate::site::{Site, memory_at_rest};
 use std::io;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Messages of the deep queue.
@@ -13,6 +16,12 @@ const DEEP: u64 = 10_000_000;
 const SHALLOW: u64 = 1000;
 /// Bytes of a body.
 const SIZE: usize = 100;
+/// Cells of each rate, an odd number.
+const TURNS: usize = 3;
+/// What both servers do before they are killed: requests a second, for so long. Less than the log between
+/// two checkpoints.
+const USE_RATE: f64 = 10_000.0;
+const USE_TIME: Duration = Duration::from_secs(1);
 
 /// The folder with the deep queue, which takes long to fill and serves all rounds.
 #[derive(Debug)]
@@ -29,33 +38,69 @@ impl Deep {
         Ok(Deep(folder))
     }
 
-    /// Starts servers on both folders, each after a kill, and loads them in turn. Claims go with a post of
-    /// as many before each, so that either queue stays as deep as it is; lists come first and posts last.
+    /// Starts servers on both folders and loads them in turn. Claims go with a post of as many before each, so
+    /// that either queue stays as deep as it is; lists come first and posts last, behind the starts.
     ///
     /// # Errors
     /// When a server does not start or refuses.
     pub(crate) fn measure(&self, site: &Site, round: &mut Round) -> io::Result<()> {
         let folder = site.folder()?;
         site.fill(folder.path(), "small", SHALLOW)?;
-        let shallow = Server::marconi(folder.path(), &site.setting("os"))?;
-        round.put("shallow start s", shallow.started_in.as_secs_f64());
-        let deep = Server::marconi(self.0.path(), &site.setting("os"))?;
-        round.put("deep start s", deep.started_in.as_secs_f64());
-        let memory = memory_at_rest(&deep)? - memory_at_rest(&shallow)?;
+        let start = |folder: &TempDir| {
+            let setting = Setting { with_admin: true, ..site.setting("os") };
+            Server::marconi(folder.path(), &setting)
+        };
+        let servers = [("shallow", start(&folder)?), ("deep", start(&self.0)?)];
+        let memory = memory_at_rest(&servers[1].1)? - memory_at_rest(&servers[0].1)?;
         round.put("bytes of memory a message", memory / (DEEP - SHALLOW) as f64);
-        let servers = [("shallow", &shallow), ("deep", &deep)];
-        for (name, server) in servers {
-            let rate = site.load(server, 16, |_| List::new(0))?.request_rate();
-            round.put(&format!("{name} list c16"), rate);
+        in_turns(site, &servers, round, "list c16", Outcome::request_rate, |_| List::new(0))?;
+        let take = |_| Take::with_refill(0, 10, SIZE);
+        in_turns(site, &servers, round, "claim10 c16", Outcome::message_rate, take)?;
+
+        for (_, server) in &servers {
+            use_alike(site, server)?;
         }
-        for (name, server) in servers {
-            let rate = site.load(server, 16, |_| Take::with_refill(0, 10, SIZE))?.message_rate();
-            round.put(&format!("{name} claim10 c16"), rate);
+        drop(servers);
+        let servers = [("shallow", start(&folder)?), ("deep", start(&self.0)?)];
+        for (name, server) in &servers {
+            round.put(&format!("{name} start s"), server.started_in.as_secs_f64());
         }
-        for (name, server) in servers {
-            let rate = site.load(server, 16, |_| Same::post(0, 1, SIZE))?.message_rate();
-            round.put(&format!("{name} post c16"), rate);
-        }
-        Ok(())
+        let post = |_| Same::post(0, 1, SIZE);
+        in_turns(site, &servers, round, "post c16", Outcome::message_rate, post)
     }
+}
+
+/// The rates of one kind of load, each server's the middle of some turns: a cell of either behind the other would
+/// compare two moments of the machine.
+fn in_turns<C: Conversation + 'static>(
+    site: &Site,
+    servers: &[(&str, Server); 2],
+    round: &mut Round,
+    what: &str,
+    rate: impl Fn(&Outcome) -> f64,
+    talk: impl Fn(usize) -> C,
+) -> io::Result<()> {
+    let plan = Plan::closed(site.time / 2);
+    let mut rates = [Vec::new(), Vec::new()];
+    for turn in 0..TURNS {
+        for place in [turn % 2, (turn + 1) % 2] {
+            let outcome = site.load_with(servers[place].1.address, 16, plan, &talk)?;
+            rates[place].push(rate(&outcome));
+        }
+    }
+    for ((name, _), rates) in servers.iter().zip(rates) {
+        let middle = Spread::of(rates).map_or(0.0, |spread| spread.median);
+        round.put(&format!("{name} {what}"), middle);
+    }
+    Ok(())
+}
+
+/// Leaves so much work behind a new checkpoint as the next start has to read again, the same for every server.
+fn use_alike(site: &Site, server: &Server) -> io::Result<()> {
+    let admin = server.admin.ok_or_else(|| io::Error::other("no administration"))?;
+    let request = b"POST /checkpoint HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    server::ask(admin, request, &[200])?;
+    let plan = Plan { warm: Duration::ZERO, time: USE_TIME, rate: Some(USE_RATE) };
+    let take = |_| Take::with_refill(0, 10, SIZE);
+    site.load_with(server.address, 16, plan, take).map(drop)
 }
