@@ -266,40 +266,43 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::pin::pin;
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream};
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// A connection with room for one byte, and the client, who takes and says nothing.
+    fn connection() -> (PatientIo<DuplexStream>, Arc<Pulse>, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1);
+        let pulse = Pulse::new();
+        (PatientIo::new(ours, Arc::clone(&pulse), IDLE, IDLE), pulse, theirs)
+    }
 
     /// A client has the whole idle time to take an answer, however long that was worked on.
     #[tokio::test(start_paused = true)]
     async fn the_time_to_take_an_answer_begins_when_it_is_there() {
-        let idle = Duration::from_secs(60);
-        let (ours, _theirs) = tokio::io::duplex(1);
-        let pulse = Pulse::new();
-        let mut io = PatientIo::new(ours, Arc::clone(&pulse), idle, idle);
+        let (mut io, pulse, _client) = connection();
         io.write_all(b"1").await.expect("there is room for one byte");
         let beat = pulse.beat();
-        tokio::time::advance(3 * idle).await;
+        tokio::time::advance(3 * IDLE).await;
 
         let answered = Instant::now();
         drop(beat);
         let error = io.write_all(b"2").await.expect_err("nobody takes it");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(answered.elapsed(), idle);
+        assert_eq!(answered.elapsed(), IDLE);
     }
 
     /// Who is worked for is not cut for being silent, and not for what was written before either.
     #[tokio::test(start_paused = true)]
     async fn nobody_is_cut_while_a_request_is_worked_on() {
-        let idle = Duration::from_secs(60);
-        let (ours, _theirs) = tokio::io::duplex(1);
-        let pulse = Pulse::new();
-        let mut io = PatientIo::new(ours, Arc::clone(&pulse), idle, idle);
+        let (mut io, pulse, _client) = connection();
         let beat = pulse.beat();
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);
         for _ in 0..3 {
             let read = poll_fn(|cx| Poll::Ready(pin!(&mut io).poll_read(cx, &mut buffer))).await;
             assert!(read.is_pending());
-            tokio::time::advance(2 * idle).await;
+            tokio::time::advance(2 * IDLE).await;
         }
         drop(beat);
     }
