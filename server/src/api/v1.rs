@@ -25,11 +25,6 @@ pub fn claim_path(queue: &str, claim: ClaimId) -> String {
     format!("/v1/queues/{queue}/claims/{claim}")
 }
 
-/// Appends the path of one message.
-fn write_path<'a>(out: &'a mut Json, queue: &str, id: MessageId) -> &'a mut Json {
-    out.raw("/v1/queues/").raw(queue).raw("/messages/").bytes(id.text().as_bytes())
-}
-
 /// The answer to a post, and the path under which all its messages are read back.
 pub fn posted(queue: &str, ids: &[MessageId]) -> (Vec<u8>, Vec<u8>) {
     const FIRST: &str = "{\"resources\":[";
@@ -62,15 +57,15 @@ pub fn posted(queue: &str, ids: &[MessageId]) -> (Vec<u8>, Vec<u8>) {
 /// One message, by itself.
 pub fn message(queue: &str, message: &Message) -> Vec<u8> {
     let mut out = Json::with_capacity(messages_size(queue, std::slice::from_ref(message)));
-    write_message(&mut out, queue, message, None);
+    write_message(&mut out, &message_start(queue), message, None);
     out.into_bytes()
 }
 
 /// Messages in a bare array; with a claim, their hrefs name it.
 pub fn messages(queue: &str, messages: &[Message], claim: Option<ClaimId>) -> Vec<u8> {
     let mut out = Json::with_capacity(messages_size(queue, messages));
-    let claim = claim.map(|claim| claim.text());
-    out.list(messages, |out, message| write_message(out, queue, message, claim.as_ref()));
+    let (start, claim) = (message_start(queue), claim.map(|claim| claim.text()));
+    out.list(messages, |out, message| write_message(out, &start, message, claim.as_ref()));
     out.into_bytes()
 }
 
@@ -90,7 +85,8 @@ pub fn page(queue: &str, page: &Page, asked: PageAsked) -> Option<Vec<u8>> {
     let marker = page.next.filter(|_| !page.messages.is_empty())?;
     let mut out = Json::with_capacity(160 + queue.len() + messages_size(queue, &page.messages));
     out.raw("{\"messages\":");
-    out.list(&page.messages, |out, message| write_message(out, queue, message, None));
+    let start = message_start(queue);
+    out.list(&page.messages, |out, message| write_message(out, &start, message, None));
     out.raw(",\"links\":[{\"rel\":\"next\",\"href\":\"/v1/queues/").raw(queue).raw("/messages?");
     if let Some(limit) = asked.limit {
         out.raw("limit=").show(limit).raw("&");
@@ -111,8 +107,8 @@ pub fn claim(queue: &str, claim: &Claim) -> Vec<u8> {
     out.raw("{\"age\":").show(claim.age_s).raw(",\"ttl\":").show(claim.ttl_s);
     out.raw(",\"href\":\"/v1/queues/").raw(queue).raw("/claims/").show(claim.id);
     out.raw("\",\"messages\":");
-    let id = claim.id.text();
-    out.list(&claim.messages, |out, message| write_message(out, queue, message, Some(&id)));
+    let (start, id) = (message_start(queue), claim.id.text());
+    out.list(&claim.messages, |out, message| write_message(out, &start, message, Some(&id)));
     out.raw("}");
     out.into_bytes()
 }
@@ -138,7 +134,7 @@ fn write_end(out: &mut Json, queue: &str, end: &StatMessage) {
     let seconds = i64::try_from(end.created_ms / 1000).unwrap_or(0);
     let created = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     out.raw("{\"age\":").show(end.age_s).raw(",\"created\":\"").show(created);
-    write_path(out.raw("\",\"href\":\""), queue, end.id).raw("\"}");
+    out.raw("\",\"href\":\"/v1/queues/").raw(queue).raw("/messages/").show(end.id).raw("\"}");
 }
 
 /// A queue's metadata.
@@ -180,8 +176,13 @@ fn messages_size(queue: &str, messages: &[Message]) -> usize {
     2 + bodies + messages.len() * (MESSAGE_SIZE + queue.len())
 }
 
-fn write_message(out: &mut Json, queue: &str, message: &Message, claim: Option<&IdText>) {
-    write_path(out.raw("{\"href\":\""), queue, message.id);
+/// What all messages of a queue begin with, up to their id.
+fn message_start(queue: &str) -> String {
+    ["{\"href\":\"/v1/queues/", queue, "/messages/"].concat()
+}
+
+fn write_message(out: &mut Json, start: &str, message: &Message, claim: Option<&IdText>) {
+    out.raw(start).bytes(message.id.text().as_bytes());
     if let Some(claim) = claim {
         out.raw("?claim_id=").bytes(claim.as_bytes());
     }
