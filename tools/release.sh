@@ -42,6 +42,8 @@ build() { # flags
 # asked to stop, since a program that is killed leaves no counts.
 load() { # program, time
   local address=
+  # Made here, since the loop may look before the server is there.
+  : > "$work/load/served"
   "$1" serve --folder "$work/load/data" --listen 127.0.0.1:0 --admin-listen off > "$work/load/served" &
   server=$!
   trap 'kill "$server" 2> /dev/null || true' EXIT
