@@ -10,11 +10,18 @@
 #
 # A profile is of one compiler and one state of the source, so none is kept.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-top=$(pwd)
+top=$(cd "$(dirname "$0")/.." && pwd)
 work=$top/target/by-profile
-out=${1:-$top/target/release-by-profile}
+case ${1:-$top/target/release-by-profile} in
+  -*)
+    sed -n '2,11s/^# \{0,1\}//p' "$top/tools/release.sh"
+    exit
+    ;;
+  /*) out=${1:-$top/target/release-by-profile} ;;
+  *) out=$PWD/$1 ;;
+esac
+cd "$top"
 host=$(rustc -vV | sed -n 's/^host: //p')
 
 profdata=${LLVM_PROFDATA:-}
