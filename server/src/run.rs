@@ -5,6 +5,7 @@ use crate::admin::{Admin, Care};
 use crate::app::App;
 use crate::config::{Config, Request, Settings};
 use crate::http::listen::{self, Drained, ListenOptions, ListenStats};
+use crate::http::outbox;
 #[cfg(feature = "tls")]
 use crate::http::tls::Tls;
 use crate::metrics::process::{Process, ProcessMetrics};
@@ -194,8 +195,9 @@ fn summary(report: &RecoveryReport) -> String {
     text
 }
 
-/// What the workers do between tasks: the log's work, which spares waking its thread.
-struct EngineDuty(Arc<App<EngineStore>>);
+/// What the workers do between tasks: they send the answers that are there, and do the log's work, which spares
+/// waking its thread.
+pub struct EngineDuty(pub Arc<App<EngineStore>>);
 
 impl Duty for EngineDuty {
     async fn attend(&self) -> Infallible {
@@ -203,10 +205,12 @@ impl Duty for EngineDuty {
     }
 
     fn before_sleep(&self) {
+        outbox::send_all();
         self.0.store().engine().before_sleep();
     }
 
     fn before_rest(&self) -> bool {
+        outbox::send_all();
         self.0.store().engine().before_rest() == Rest::Look
     }
 }

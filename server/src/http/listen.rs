@@ -11,6 +11,7 @@
 
 use super::echo::Hearing;
 use super::joined::JoinedIo;
+use super::outbox::OutboxIo;
 use super::patience::{PatientIo, Pulse};
 use crate::shutdown::Shutdown;
 use crate::workers::Workers;
@@ -312,6 +313,7 @@ impl<H: Handler> Server<H> {
     async fn connection(self: Arc<Self>, stream: TcpStream, shutdown: Shutdown) {
         // Small answers are to leave at once; where this fails the connection is dead anyway.
         let _ = stream.set_nodelay(true);
+        let stream = OutboxIo::new(stream);
         #[cfg(feature = "tls")]
         if let Some(tls) = self.options.tls.clone() {
             // In a box of its own: a connection without TLS has no room for one with it.
@@ -324,7 +326,7 @@ impl<H: Handler> Server<H> {
     async fn encrypted(
         self: Arc<Self>,
         tls: Arc<super::tls::Tls>,
-        stream: TcpStream,
+        stream: OutboxIo,
         shutdown: Shutdown,
     ) {
         let shaken = timeout(self.options.header_timeout, tls.acceptor().accept(stream));

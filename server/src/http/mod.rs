@@ -2,6 +2,7 @@
 mod echo;
 mod joined;
 pub mod listen;
+pub mod outbox;
 pub mod patience;
 #[cfg(feature = "tls")]
 pub mod tls;

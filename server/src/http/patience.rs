@@ -253,7 +253,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for PatientIo<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        // Where more is kept than the socket takes, this is where it waits.
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Pending => {
+                let deadline = self.write_deadline();
+                self.poll_until(cx, deadline).map(Err)
+            }
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -305,5 +312,36 @@ mod tests {
             tokio::time::advance(2 * IDLE).await;
         }
         drop(beat);
+    }
+
+    /// A socket that keeps what is written, and gets rid of none of it.
+    struct Stuck;
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    /// Who takes nothing is cut as well where that shows only when what was written is to be gone.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_is_not_waited_for_longer_than_a_write() {
+        let mut io = PatientIo::new(Stuck, Pulse::new(), IDLE, IDLE);
+        io.write_all(b"1").await.expect("it takes all");
+        let written = Instant::now();
+        let error = io.flush().await.expect_err("nothing is sent");
+        assert_eq!((error.kind(), written.elapsed()), (io::ErrorKind::TimedOut, IDLE));
     }
 }

@@ -3,6 +3,7 @@
 use crate::figures::Round;
 use crate::http::{self, Same};
 use crate::load::{Outcome, Plan};
+use crate::process;
 use crate::server::{self, Server, Setting};
 use crate::site::Site;
 use serde_json::Value;
@@ -17,6 +18,8 @@ use std::time::Duration;
 const COUNTED: u64 = 200_000;
 /// Bytes of their bodies.
 const SMALL: usize = 100;
+/// Segments so small that nearly all of the messages lie in full ones, which have an index.
+const SEGMENT_SIZE: u64 = 1 << 20;
 /// Bytes that compaction may rewrite a second, by default.
 const COMPACTED_A_SECOND: f64 = 256.0 * 1024.0 * 1024.0;
 /// What is measured beside compaction: more would need too much to be rewritten.
@@ -31,11 +34,14 @@ const MODERATE: f64 = 0.3;
 pub(crate) fn bytes_a_message(site: &Site, round: &mut Round) -> io::Result<()> {
     for (name, batch) in [("alone", 1), ("in 20s", 20)] {
         let folder = site.folder()?;
-        let server = Server::marconi(folder.path(), &site.setting("os"))?;
+        let setting = Setting { segment_size: Some(SEGMENT_SIZE), ..site.setting("os") };
+        let server = Server::marconi(folder.path(), &setting)?;
         server.ask(http::make_queue(0).as_bytes(), &[201])?;
         let each = COUNTED / 16 / batch;
         let talk = |_| Same::post(0, batch as usize, SMALL).times(each);
         let posted = site.load_with(server.address, 16, Plan::all(), talk)?.messages;
+        // Full segments have their indexes then.
+        process::wait_idle(server.pid())?;
         server.stop()?;
         let bytes = used_bytes(folder.path())?;
         round.put(&format!("bytes on disk a message {name}"), bytes as f64 / posted as f64);

@@ -14,6 +14,7 @@
 //! and what claims count are the messages deleted, each by a request of its own.
 
 mod conversation;
+mod core;
 mod depth;
 mod disk;
 mod figures;
@@ -50,6 +51,9 @@ use std::path::Path;
 use std::time::Duration;
 use stub::Mode;
 use targets::{Section, Target};
+
+/// How long the core is looked at in each round.
+const STEADINESS_TIME: Duration = Duration::from_secs(3);
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -111,7 +115,8 @@ fn measure_round(
     round: &mut Round,
 ) {
     type Work = fn(&Site, &mut Round) -> io::Result<()>;
-    let short: [(Section, &str, Work); 7] = [
+    let short: [(Section, &str, Work); 8] = [
+        (Section::Core, "core", steadiness),
         (Section::Group, "group", rates::group),
         (Section::Os, "os", rates::os),
         (Section::Bytes, "bytes on disk", disk::bytes_a_message),
@@ -139,6 +144,13 @@ fn measure_round(
         say("depth");
         tell("depth", depth(site, deep, round));
     }
+}
+
+/// How steady the servers' core is, once what was written before is on the disk.
+fn steadiness(site: &Site, round: &mut Round) -> io::Result<()> {
+    let slow = core::slow_percent(&site.server_cores, STEADINESS_TIME)?;
+    round.put(targets::CORE_SLOW, slow);
+    Ok(())
 }
 
 fn depth(site: &Site, deep: &mut Option<Deep>, round: &mut Round) -> io::Result<()> {

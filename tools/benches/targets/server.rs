@@ -40,6 +40,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) threads: usize,
     /// Whether there is an administration.
     pub(crate) with_admin: bool,
+    /// Bytes of a segment of the log, where they are not the default.
+    pub(crate) segment_size: Option<u64>,
     /// On which cores.
     pub(crate) cores: &'a Cores,
 }
@@ -61,6 +63,9 @@ impl Server {
         command.args(["--listen", "127.0.0.1:0", "--disk-reserve-bytes", "0"]);
         command.args(["--admin-listen", if setting.with_admin { "127.0.0.1:0" } else { "off" }]);
         command.args(["--durability", setting.durability, "--connections-max", "20000"]);
+        if let Some(size) = setting.segment_size {
+            command.args(["--segment-size-bytes", &size.to_string()]);
+        }
         command.args(["--worker-threads", &setting.threads.to_string()]);
         command.stderr(File::create(folder.join("server.log"))?);
         let began = Instant::now();

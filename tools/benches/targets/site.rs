@@ -55,6 +55,7 @@ impl Site {
             durability,
             threads,
             with_admin: false,
+            segment_size: None,
             cores: &self.server_cores,
         }
     }

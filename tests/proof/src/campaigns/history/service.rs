@@ -6,15 +6,15 @@ use super::operation::Moment;
 use super::plan::Plan;
 use anyhow::{Context, bail};
 use marconi_engine::env::{Clock as _, Environment, ManualClock};
-use marconi_engine::{Config, Engine, Error, Rest};
+use marconi_engine::{Config, Engine, Error};
 use marconi_server::api::limits::Limits;
 use marconi_server::app::{App, NoObserver};
 use marconi_server::http::listen::{Drained, ListenOptions, serve};
+use marconi_server::run::EngineDuty;
 use marconi_server::shutdown::{ShutdownTrigger, shutdown};
 use marconi_server::store::EngineStore;
-use marconi_server::workers::{Duty, Workers};
+use marconi_server::workers::Workers;
 use marconi_tests::binary::{Binary, DEADLINE, Signal, wait_for};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -116,22 +116,6 @@ struct Running {
     stop: ShutdownTrigger,
     served: JoinHandle<Drained>,
     runtime: Runtime,
-}
-
-struct EngineDuty(Arc<App<EngineStore>>);
-
-impl Duty for EngineDuty {
-    async fn attend(&self) -> Infallible {
-        self.0.store().engine().attend().await
-    }
-
-    fn before_sleep(&self) {
-        self.0.store().engine().before_sleep();
-    }
-
-    fn before_rest(&self) -> bool {
-        self.0.store().engine().before_rest() == Rest::Look
-    }
 }
 
 impl Service {
