@@ -175,6 +175,8 @@ impl Workers {
                         }
                     });
                     drop(standing);
+                    // The last that was done may wait for it still.
+                    duty.before_sleep();
                 })?;
             workers.0.push(Worker { handle, counts, stop: Some(stop), thread: Some(thread) });
         }

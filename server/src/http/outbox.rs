@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - Bytes of one connection leave in the order they were written.
-//! - What is kept is bounded, in bytes and in how much else is done meanwhile.
+//! - What is kept is bounded: for each connection in bytes, for a thread in pieces, and in what is read and sent
+//!   meanwhile.
 //! - What was kept counts as flushed. What the system did not take does not, and nothing more is taken before it.
 //! - A thread that never calls [`send_all`] keeps nothing.
 
@@ -18,12 +19,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// Pieces of more bytes are sent at once: copying them would cost more than is gained.
+/// Bytes that are kept for one connection. Larger pieces are sent at once: copying them would cost more than
+/// is gained.
 const KEPT_SIZE_MAX: usize = 8 << 10;
 /// So many pieces are sent even while tasks can go on: then clients have enough to do.
 const KEPT_COUNT_MAX: usize = 32;
-/// So many times are sockets read at the most, before what is kept is sent.
-const READS_MAX: u32 = 4 * KEPT_COUNT_MAX as u32;
+/// So many times at the most are sockets read, or written past the outbox, before what is kept is sent.
+const OTHERS_MAX: u32 = 4 * KEPT_COUNT_MAX as u32;
 
 thread_local! {
     static OUTBOX: RefCell<Outbox> = RefCell::default();
@@ -37,8 +39,8 @@ struct Outbox {
     bytes: Vec<u8>,
     /// Whose the bytes are, and where they end.
     kept: Vec<(Outlet, usize)>,
-    /// Times that a socket was read since the first of them was kept.
-    read_count: u32,
+    /// What else sockets were used for since the last was sent.
+    other_count: u32,
 }
 
 impl Outbox {
@@ -50,21 +52,24 @@ impl Outbox {
         }
     }
 
-    fn note_read(&mut self) {
-        self.read_count += 1;
-        if self.read_count >= READS_MAX {
+    fn note_other(&mut self) {
+        self.other_count += 1;
+        if self.other_count >= OTHERS_MAX {
             self.send();
         }
     }
 
     fn send(&mut self) {
+        // Taken out: whatever happens here, nobody is sent the bytes of another.
+        let mut bytes = std::mem::take(&mut self.bytes);
         let mut start = 0;
         for (outlet, end) in self.kept.drain(..) {
-            lock(&outlet).send(&self.bytes[start..end]);
+            lock(&outlet).send(&bytes[start..end]);
             start = end;
         }
-        self.bytes.clear();
-        self.read_count = 0;
+        bytes.clear();
+        self.bytes = bytes;
+        self.other_count = 0;
     }
 }
 
@@ -88,12 +93,12 @@ fn lock(outlet: &Outlet) -> MutexGuard<'_, Sender> {
 #[derive(Debug)]
 struct Sender {
     socket: OwnedWriteHalf,
-    /// Some of its bytes are in the outbox.
-    is_kept: bool,
+    /// Bytes of it that are in the outbox.
+    kept_size: usize,
     /// What the system did not take.
     left: Vec<u8>,
-    /// Why sending failed, until the connection hears of it.
-    failure: Option<io::Error>,
+    /// How sending failed. Nothing is sent behind a gap.
+    failure: Option<io::ErrorKind>,
     /// The connection's task.
     waker: Option<Waker>,
 }
@@ -102,7 +107,7 @@ impl Sender {
     /// Sends as many bytes as the system takes. Where that is not all, the connection's task has to go on
     /// with it ([`Sender::poll_left`]), and is woken.
     fn send(&mut self, bytes: &[u8]) {
-        self.is_kept = false;
+        self.kept_size -= bytes.len();
         let sent = if self.left.is_empty() && self.failure.is_none() {
             self.socket.try_write(bytes)
         } else {
@@ -114,7 +119,7 @@ impl Sender {
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                 self.left.extend_from_slice(bytes);
             }
-            Err(cause) => self.failure = Some(cause),
+            Err(cause) => self.failure = Some(cause.kind()),
         }
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
@@ -123,8 +128,8 @@ impl Sender {
 
     /// Sends what was left; ready when that is all.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(cause) = self.failure.take() {
-            return Poll::Ready(Err(cause));
+        if let Some(kind) = self.failure {
+            return Poll::Ready(Err(kind.into()));
         }
         while !self.left.is_empty() {
             match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.left))? {
@@ -153,15 +158,15 @@ pub(crate) struct OutboxIo {
 impl OutboxIo {
     pub(crate) fn new(stream: TcpStream) -> OutboxIo {
         let (reader, socket) = stream.into_split();
-        let sender =
-            Sender { socket, is_kept: false, left: Vec::new(), failure: None, waker: None };
+        let sender = Sender { socket, kept_size: 0, left: Vec::new(), failure: None, waker: None };
         OutboxIo { socket: reader, outlet: Arc::new(Mutex::new(sender)) }
     }
 
     /// The sender, with nothing before what is written to it next.
     fn poll_sender(&self, cx: &mut Context<'_>) -> Poll<io::Result<MutexGuard<'_, Sender>>> {
+        OUTBOX.with_borrow_mut(Outbox::note_other);
         let mut sender = lock(&self.outlet);
-        if sender.is_kept {
+        if sender.kept_size > 0 {
             // The outbox locks it itself.
             drop(sender);
             OUTBOX.with_borrow_mut(Outbox::send);
@@ -178,7 +183,7 @@ impl AsyncRead for OutboxIo {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        OUTBOX.with_borrow_mut(Outbox::note_read);
+        OUTBOX.with_borrow_mut(Outbox::note_other);
         Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
@@ -189,15 +194,16 @@ impl AsyncWrite for OutboxIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let is_small = bytes.len() <= KEPT_SIZE_MAX;
-        if !is_small || !OUTBOX.with_borrow(|outbox| outbox.is_attended) {
+        let mut sender = lock(&self.outlet);
+        let has_room = sender.kept_size + bytes.len() <= KEPT_SIZE_MAX;
+        if !has_room || !OUTBOX.with_borrow(|outbox| outbox.is_attended) {
+            drop(sender);
             let mut sender = ready!(self.poll_sender(cx))?;
             return Pin::new(&mut sender.socket).poll_write(cx, bytes);
         }
-        let mut sender = lock(&self.outlet);
         ready!(sender.poll_left(cx))?;
         sender.note_waker(cx.waker());
-        sender.is_kept = true;
+        sender.kept_size += bytes.len();
         drop(sender);
         OUTBOX.with_borrow_mut(|outbox| outbox.keep(&self.outlet, bytes));
         Poll::Ready(Ok(bytes.len()))

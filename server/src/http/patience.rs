@@ -227,6 +227,19 @@ impl<T: AsyncWrite + Unpin> PatientIo<T> {
         }
         result
     }
+
+    /// Waits no longer for what is left to be taken than for what is written.
+    fn note_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        if result.is_pending() {
+            let deadline = self.write_deadline();
+            return self.poll_until(cx, deadline).map(Err);
+        }
+        result
+    }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for PatientIo<T> {
@@ -253,18 +266,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for PatientIo<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Where more is kept than the socket takes, this is where it waits.
-        match Pin::new(&mut self.io).poll_flush(cx) {
-            Poll::Pending => {
-                let deadline = self.write_deadline();
-                self.poll_until(cx, deadline).map(Err)
-            }
-            flushed => flushed,
-        }
+        // Where more was kept than the socket takes, this is where it waits.
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.note_rest(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.note_rest(cx, shut)
     }
 }
 
@@ -337,11 +346,14 @@ mod tests {
 
     /// Who takes nothing is cut as well where that shows only when what was written is to be gone.
     #[tokio::test(start_paused = true)]
-    async fn a_flush_is_not_waited_for_longer_than_a_write() {
-        let mut io = PatientIo::new(Stuck, Pulse::new(), IDLE, IDLE);
-        io.write_all(b"1").await.expect("it takes all");
-        let written = Instant::now();
-        let error = io.flush().await.expect_err("nothing is sent");
-        assert_eq!((error.kind(), written.elapsed()), (io::ErrorKind::TimedOut, IDLE));
+    async fn a_flush_or_an_end_is_not_waited_for_longer_than_a_write() {
+        for is_end in [false, true] {
+            let mut io = PatientIo::new(Stuck, Pulse::new(), IDLE, IDLE);
+            io.write_all(b"1").await.expect("it takes all");
+            let written = Instant::now();
+            let waited = if is_end { io.shutdown().await } else { io.flush().await };
+            let error = waited.expect_err("nothing is sent");
+            assert_eq!((error.kind(), written.elapsed()), (io::ErrorKind::TimedOut, IDLE));
+        }
     }
 }

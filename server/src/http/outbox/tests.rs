@@ -101,7 +101,7 @@ async fn what_is_kept_is_bounded_by_its_count_and_by_what_is_read_meanwhile() {
     let (mut busy, _its_client) = connection().await;
     let mut byte = [0];
     let mut read = ReadBuf::new(&mut byte);
-    for _ in 0..READS_MAX {
+    for _ in 0..OTHERS_MAX {
         let read = poll_fn(|cx| Poll::Ready(Pin::new(&mut busy).poll_read(cx, &mut read))).await;
         assert!(read.is_pending(), "its client says nothing");
     }
@@ -135,6 +135,20 @@ impl Wake for Calls {
     fn wake(self: Arc<Calls>) {
         *self.0.lock().expect("whole") += 1;
     }
+}
+
+/// However many answers are asked for at once, and whether or not anybody reads them.
+#[tokio::test]
+async fn no_connection_keeps_more_than_its_share() {
+    send_all();
+    let (mut io, mut client) = connection().await;
+    let piece = [3; KEPT_SIZE_MAX / 2];
+    for _ in 0..3 {
+        io.write_all(&piece).await.expect("there is room");
+        assert!(lock(&io.outlet).kept_size <= KEPT_SIZE_MAX);
+    }
+    // Two were sent for the third to have room, which was sent with them.
+    assert_eq!(read_exactly(&mut client, 3 * piece.len()).await, [3; 3 * KEPT_SIZE_MAX / 2]);
 }
 
 /// What a socket does not take waits with its connection, in its order, and is not flushed before it is gone.
