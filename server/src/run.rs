@@ -87,7 +87,7 @@ pub async fn run(
     let admin = admin_listener.map(|listener| {
         let admin = Arc::new(Admin::new(Arc::clone(&care), requests, settings, stopping.clone()));
         let options = ListenOptions { connections_max: 64, ..ListenOptions::default() };
-        tokio::spawn(listen::serve(Arc::new(admin), listener, options, admin_stopping))
+        tokio::spawn(listen::serve(admin, listener, options, admin_stopping))
     });
 
     let drained = listen::serve(Arc::clone(&app), listener, options, stopping).await;

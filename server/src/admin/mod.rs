@@ -246,12 +246,11 @@ impl<C: Care> Admin<C> {
     }
 }
 
-impl<C: Care> Handler for Arc<Admin<C>> {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let admin = Arc::clone(self);
+impl<C: Care> Handler for Admin<C> {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, _) = request.into_parts();
         let answer = tokio::task::spawn_blocking(move || {
-            admin.answer(&head.method, head.uri.path(), head.uri.query().unwrap_or(""))
+            self.answer(&head.method, head.uri.path(), head.uri.query().unwrap_or(""))
         });
         let answer = answer.await;
         answer.unwrap_or_else(|_| {

@@ -5,6 +5,7 @@ use super::fault::{Fault, Kind};
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use marconi_engine::{ClientId, Durability};
+use uuid::Uuid;
 
 /// Asks for a durability, and reports the one reached.
 pub const DURABILITY: HeaderName = HeaderName::from_static("marconi-durability");
@@ -148,6 +149,10 @@ fn admits_json(range: &str) -> Option<(u8, bool)> {
 
 /// The value of a UUID in any of its spellings: bare, with hyphens, in braces, as a URN.
 fn parse_uuid(text: &[u8]) -> Option<u128> {
+    if let Ok(uuid) = Uuid::try_parse_ascii(text) {
+        return Some(uuid.as_u128());
+    }
+    // Hyphens may stand anywhere, and braces alone.
     let text = text.strip_prefix(b"urn:").unwrap_or(text);
     let text = text.strip_prefix(b"uuid:").unwrap_or(text);
     let start = text.iter().take_while(|letter| **letter == b'{').count();

@@ -12,7 +12,7 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame};
 use hyper::header::EXPECT;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Context;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ where
         Fault::new(Kind::Busy, "Too many requests with bodies are under way; try again.")
     })?;
     let timeout = Duration::from_millis(limits.body_read_timeout_ms);
-    let bytes = timely::within(timeout, collect(body, size_max))
+    let bytes = timely::within(timeout, pin!(collect(body, size_max)))
         .await
         .map_err(|_| Fault::new(Kind::BadBody, "The body did not arrive in time."))??;
     Ok(Held { bytes, _room: room })

@@ -10,22 +10,27 @@
 //!   TLS the connection is just closed, since a handshake would cost more than what is refused.
 
 use super::echo::Hearing;
+#[cfg(feature = "tls")]
 use super::joined::JoinedIo;
 use super::outbox::OutboxIo;
 use super::patience::{PatientIo, Pulse};
+use super::version::{self, Rewound, Version};
 use crate::shutdown::Shutdown;
 use crate::workers::Workers;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -40,9 +45,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped half-way when the connection ends: a client of HTTP/1 that goes away is
     /// noticed when it is answered, so that this must not wait for ever.
     fn handle(
-        &self,
+        self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + 'static;
 }
 
 /// How to listen. The defaults are those of the configuration.
@@ -214,19 +219,34 @@ fn begin<H: Handler>(
 ) {
     let (server, shutdown) = (Arc::clone(server), shutdown.clone());
     let Some(workers) = &server.options.workers else {
-        connections.spawn(server.connection(stream, shutdown));
+        connections.spawn(server.connection(prepare(stream), shutdown));
         return;
     };
     let (worker, seat) = workers.seat();
     // The socket leaves this thread's poll for the worker's. Where that fails it is closed.
     let Ok(stream) = stream.into_std() else { return };
     let serve = seat.run(async move {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => server.connection(stream, shutdown).await,
-            Err(cause) => tracing::error!(%cause, "cannot serve a connection"),
-        }
+        let Some(stream) = adopt(stream) else { return };
+        server.connection(stream, shutdown).await;
     });
     connections.spawn_on(serve, &worker);
+}
+
+/// Brings a socket into the poll of this thread.
+fn adopt(stream: std::net::TcpStream) -> Option<OutboxIo> {
+    match TcpStream::from_std(stream) {
+        Ok(stream) => Some(prepare(stream)),
+        Err(cause) => {
+            tracing::error!(%cause, "cannot serve a connection");
+            None
+        }
+    }
+}
+
+fn prepare(stream: TcpStream) -> OutboxIo {
+    // Small answers are to leave at once; where this fails the connection is dead anyway.
+    let _ = stream.set_nodelay(true);
+    OutboxIo::new(stream)
 }
 
 /// Waits for the connections to end, each of which has heard the word itself, or cuts them.
@@ -283,17 +303,18 @@ const OVERLOADED: &str = r#"{"title": "Service temporarily unavailable", "descri
 /// What the connections of one listener share.
 struct Server<H> {
     handler: Arc<H>,
-    http: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     options: ListenOptions,
 }
 
 impl<H: Handler> Server<H> {
     fn new(handler: Arc<H>, options: ListenOptions) -> Server<H> {
-        let mut http = auto::Builder::new(TokioExecutor::new());
         // Heads are timed by `patience`, which also covers the bytes that tell the two protocols
         // apart, and tells a slow head from an idle connection. No `pipeline_flush`: with it a
         // refused head is never answered, since the bytes left unread hold back the answer.
-        http.http1()
+        let mut http1 = http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             // Requests are short. Watching for the end of their clients meanwhile would take a new buffer for
@@ -303,17 +324,15 @@ impl<H: Handler> Server<H> {
             .writev(true)
             .keep_alive(true)
             .max_buf_size(options.header_size_max_bytes);
-        http.http2()
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(options.http2_streams_max)
             .max_header_list_size(u32::try_from(options.header_size_max_bytes).unwrap_or(u32::MAX));
-        Server { handler, http, options }
+        Server { handler, http1, http2, options }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, shutdown: Shutdown) {
-        // Small answers are to leave at once; where this fails the connection is dead anyway.
-        let _ = stream.set_nodelay(true);
-        let stream = OutboxIo::new(stream);
+    async fn connection(self: Arc<Self>, stream: OutboxIo, shutdown: Shutdown) {
         #[cfg(feature = "tls")]
         if let Some(tls) = self.options.tls.clone() {
             // In a box of its own: a connection without TLS has no room for one with it.
@@ -331,57 +350,89 @@ impl<H: Handler> Server<H> {
     ) {
         let shaken = timeout(self.options.header_timeout, tls.acceptor().accept(stream));
         match shaken.await {
-            Ok(Ok(stream)) => self.speak(stream, shutdown).await,
+            Ok(Ok(stream)) => self.speak(JoinedIo(stream), shutdown).await,
             Ok(Err(cause)) => tracing::debug!(%cause, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn speak<T>(&self, stream: T, mut shutdown: Shutdown)
+    /// Finds out which HTTP is spoken, and speaks it. No `async fn`, which would keep its socket twice.
+    fn speak<T>(&self, stream: T, mut shutdown: Shutdown) -> impl Future<Output = ()> + Send
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let pulse = Pulse::new();
-        let io = PatientIo::new(
-            JoinedIo(stream),
+        let mut io = PatientIo::new(
+            stream,
             Arc::clone(&pulse),
             self.options.header_timeout,
             self.options.idle_timeout,
         );
-        let service = service_fn(|request| {
-            let (handler, beat) = (Arc::clone(&self.handler), pulse.beat());
-            async move {
-                let response = handler.handle(request).await;
-                drop(beat);
-                Ok::<_, Infallible>(response)
+        async move {
+            let told = tokio::select! {
+                biased;
+                // Whoever has asked nothing yet is not waited for.
+                () = shutdown.requested() => return,
+                told = version::tell(&mut io) => told,
+            };
+            let (version, io) = match told {
+                Ok((version, first)) => (version, TokioIo::new(Rewound::new(io, first))),
+                Err(cause) => {
+                    tracing::trace!(%cause, "a connection ended before it was known what it speaks");
+                    return;
+                }
+            };
+            let service = service_fn(|request| {
+                let beat = pulse.beat();
+                Arc::clone(&self.handler).handle(request).map(move |response| {
+                    drop(beat);
+                    Ok::<_, Infallible>(response)
+                })
+            });
+            let ended = match version {
+                Version::Http1 => {
+                    converse(pin!(self.http1.serve_connection(io, service)), shutdown).await
+                }
+                Version::Http2 => {
+                    pulse.be_framed();
+                    // In a box: a connection of HTTP/1 takes half the room.
+                    let mut connection = Box::pin(self.http2.serve_connection(io, service));
+                    converse(connection.as_mut(), shutdown).await
+                }
+            };
+            if let Err(cause) = ended {
+                tracing::trace!(%cause, "a connection ended early");
             }
-        });
-        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(io), service));
-        let heard = shutdown.clone();
-        let mut requested = std::pin::pin!(shutdown.requested());
-        let mut is_listening = false;
-        let mut hearing = Hearing::default();
-        let ended = poll_fn(|context| {
-            let context = &mut Context::from_waker(hearing.of(context.waker()));
-            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-                return Poll::Ready(Some(ended));
-            }
-            // Asked once, and then when there is something to hear: the task's waker stays the same.
-            if is_listening && !heard.is_requested() {
-                return Poll::Pending;
-            }
-            is_listening = true;
-            requested.as_mut().poll(context).map(|()| None)
-        });
-        let ended = match ended.await {
-            Some(ended) => ended,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(cause) = ended {
-            tracing::trace!(cause, "a connection ended early");
+        }
+    }
+}
+
+/// Answers what is asked on a connection until it ends. Once the word to stop is given it asks no more.
+async fn converse<C>(mut connection: Pin<&mut C>, mut shutdown: Shutdown) -> Result<(), C::Error>
+where
+    C: GracefulConnection,
+{
+    let heard = shutdown.clone();
+    let mut requested = pin!(shutdown.requested());
+    let mut is_listening = false;
+    let mut hearing = Hearing::default();
+    let ended = poll_fn(|context| {
+        let context = &mut Context::from_waker(hearing.of(context.waker()));
+        if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+            return Poll::Ready(Some(ended));
+        }
+        // Asked once, and then when there is something to hear: the task's waker stays the same.
+        if is_listening && !heard.is_requested() {
+            return Poll::Pending;
+        }
+        is_listening = true;
+        requested.as_mut().poll(context).map(|()| None)
+    });
+    match ended.await {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
     }
 }

@@ -1,11 +1,13 @@
 //! HTTP: sockets, routes, requests and answers.
 mod echo;
+#[cfg(feature = "tls")]
 mod joined;
 pub mod listen;
 pub mod outbox;
 pub mod patience;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod version;
 
 pub mod route;
 
@@ -23,9 +25,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use std::future::Future;
+use std::sync::Arc;
 
 impl<S: Store> listen::Handler for App<S> {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        service::handle(self, request).await
+    fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + 'static {
+        service::handle(self, request)
     }
 }

@@ -44,8 +44,8 @@ struct Outbox {
 }
 
 impl Outbox {
-    fn keep(&mut self, outlet: &Outlet, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+    fn keep(&mut self, outlet: &Outlet, pieces: &[IoSlice<'_>]) {
+        pieces.iter().for_each(|piece| self.bytes.extend_from_slice(piece));
         self.kept.push((Arc::clone(outlet), self.bytes.len()));
         if self.kept.len() >= KEPT_COUNT_MAX {
             self.send();
@@ -194,19 +194,7 @@ impl AsyncWrite for OutboxIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut sender = lock(&self.outlet);
-        let has_room = sender.kept_size + bytes.len() <= KEPT_SIZE_MAX;
-        if !has_room || !OUTBOX.with_borrow(|outbox| outbox.is_attended) {
-            drop(sender);
-            let mut sender = ready!(self.poll_sender(cx))?;
-            return Pin::new(&mut sender.socket).poll_write(cx, bytes);
-        }
-        ready!(sender.poll_left(cx))?;
-        sender.note_waker(cx.waker());
-        sender.kept_size += bytes.len();
-        drop(sender);
-        OUTBOX.with_borrow_mut(|outbox| outbox.keep(&self.outlet, bytes));
-        Poll::Ready(Ok(bytes.len()))
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -214,8 +202,20 @@ impl AsyncWrite for OutboxIo {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut sender = ready!(self.poll_sender(cx))?;
-        Pin::new(&mut sender.socket).poll_write_vectored(cx, pieces)
+        let size: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let mut sender = lock(&self.outlet);
+        let has_room = sender.kept_size + size <= KEPT_SIZE_MAX;
+        if !has_room || !OUTBOX.with_borrow(|outbox| outbox.is_attended) {
+            drop(sender);
+            let mut sender = ready!(self.poll_sender(cx))?;
+            return Pin::new(&mut sender.socket).poll_write_vectored(cx, pieces);
+        }
+        ready!(sender.poll_left(cx))?;
+        sender.note_waker(cx.waker());
+        sender.kept_size += size;
+        drop(sender);
+        OUTBOX.with_borrow_mut(|outbox| outbox.keep(&self.outlet, pieces));
+        Poll::Ready(Ok(size))
     }
 
     fn is_write_vectored(&self) -> bool {

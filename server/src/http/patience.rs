@@ -1,6 +1,6 @@
 //! How long a connection may keep the server waiting: for a request's head, for the next request,
 //! for its client to read an answer. (Bodies are timed where they are read.) Knows nothing of HTTP
-//! but its first bytes.
+//! but that its requests have heads, and whether those are frames.
 //!
 //! Invariants:
 //! - While a request is being worked on, the connection is never cut for being silent.
@@ -19,9 +19,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// Size of what an HTTP/2 connection begins with, in bytes.
-const HTTP2_PREFACE_SIZE: u64 = 24;
-
 /// What the requests of one connection tell its socket.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -32,6 +29,8 @@ pub(crate) struct Pulse {
     done_count: AtomicU64,
     /// One was answered since the socket saw to it.
     has_answered: AtomicBool,
+    /// Heads are frames, among others: what comes in does not tell where one begins.
+    is_framed: AtomicBool,
 }
 
 impl Pulse {
@@ -42,7 +41,13 @@ impl Pulse {
             started_count: AtomicU64::new(0),
             done_count: AtomicU64::new(0),
             has_answered: AtomicBool::new(false),
+            is_framed: AtomicBool::new(false),
         })
+    }
+
+    /// From now on heads are frames, as in HTTP/2, so that only silence counts.
+    pub(crate) fn be_framed(&self) {
+        self.is_framed.store(true, Relaxed);
     }
 
     /// A request's head is complete. The request is over when the guard is dropped.
@@ -79,9 +84,6 @@ pub(crate) struct PatientIo<T> {
     head: Option<(Option<Instant>, u64)>,
     /// When bytes last moved out, or an answer was there that could not.
     last_write: Instant,
-    /// Whether the first bytes read begin the preface of HTTP/2; `None` before them.
-    has_preface: Option<bool>,
-    read_bytes: u64,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -94,22 +96,10 @@ impl<T> PatientIo<T> {
         idle_timeout: Duration,
     ) -> PatientIo<T> {
         let last_write = pulse.opened;
-        PatientIo {
-            io,
-            pulse,
-            header_timeout,
-            idle_timeout,
-            head: None,
-            last_write,
-            has_preface: None,
-            read_bytes: 0,
-            alarm: None,
-        }
+        PatientIo { io, pulse, header_timeout, idle_timeout, head: None, last_write, alarm: None }
     }
 
-    fn note_read(&mut self, bytes: &[u8]) {
-        self.has_preface.get_or_insert_with(|| bytes.starts_with(b"PRI"));
-        self.read_bytes += bytes.len() as u64;
+    fn note_read(&mut self) {
         let started_count = self.pulse.started_count.load(Relaxed);
         let is_new = self.head.is_none_or(|(_, at_count)| at_count != started_count);
         if is_new && !self.pulse.is_working() {
@@ -117,24 +107,18 @@ impl<T> PatientIo<T> {
         }
     }
 
-    /// Whether HTTP/2 is spoken: its frames do not tell where a head begins, so that there only
-    /// silence counts.
-    fn is_http2(&self) -> bool {
-        self.has_preface == Some(true) && self.read_bytes >= HTTP2_PREFACE_SIZE
-    }
-
     /// When to give up, as things stand; `None` while a request is being worked on.
     fn deadline(&mut self) -> Option<Instant> {
         if self.pulse.is_working() {
             return None;
         }
-        let is_http2 = self.is_http2();
+        let is_framed = self.pulse.is_framed.load(Relaxed);
         let started_count = self.pulse.started_count.load(Relaxed);
         match &mut self.head {
-            Some((since, at_count)) if *at_count == started_count && !is_http2 => {
+            Some((since, at_count)) if *at_count == started_count && !is_framed => {
                 Some(*since.get_or_insert_with(Instant::now) + self.header_timeout)
             }
-            _ if started_count == 0 && !is_http2 => Some(self.pulse.opened + self.header_timeout),
+            _ if started_count == 0 && !is_framed => Some(self.pulse.opened + self.header_timeout),
             _ => Some(self.idle_since() + self.idle_timeout),
         }
     }
@@ -197,9 +181,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for PatientIo<T> {
                 self.poll_until(cx, deadline).map(Err)
             }
             Poll::Ready(Ok(())) => {
-                let read = &buffer.filled()[size_before..];
-                if !read.is_empty() {
-                    self.note_read(read);
+                if buffer.filled().len() > size_before {
+                    self.note_read();
                 }
                 Poll::Ready(Ok(()))
             }

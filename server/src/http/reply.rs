@@ -5,7 +5,8 @@ use crate::api::headers::DURABILITY;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
 use hyper::{Response, StatusCode};
 use marconi_engine::Durability;
@@ -61,6 +62,8 @@ pub trait With {
     fn location(&mut self, path: impl Into<Vec<u8>>);
     /// Says what was answered: the target as the client sent it.
     fn content_location(&mut self, target: &str);
+    /// Says which methods there are.
+    fn allow(&mut self, methods: &[&str]);
     /// Says how durable what was done is.
     fn durability(&mut self, level: Durability);
 }
@@ -72,6 +75,10 @@ impl With for Reply {
 
     fn content_location(&mut self, target: &str) {
         insert(self, CONTENT_LOCATION, target.as_bytes().to_vec());
+    }
+
+    fn allow(&mut self, methods: &[&str]) {
+        insert(self, ALLOW, methods.join(", ").into_bytes());
     }
 
     fn durability(&mut self, level: Durability) {

@@ -1,6 +1,7 @@
 //! Paths: which resource one names, and which methods that takes. Knows no handlers.
 
 use hyper::Method;
+use memchr::memchr;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
@@ -34,7 +35,7 @@ pub enum Route<'a> {
 /// A path as routes are found by: an escaped slash is a slash. What is not UTF-8 becomes a character
 /// that no name and no id has.
 pub fn decode(path: &str) -> Cow<'_, str> {
-    if !path.contains('%') {
+    if memchr(b'%', path.as_bytes()).is_none() {
         return Cow::Borrowed(path);
     }
     percent_decode_str(path).decode_utf8_lossy()
@@ -55,8 +56,8 @@ impl<'a> Route<'a> {
                 _ => None,
             };
         };
-        let Some((queue, rest)) = rest.split_once('/') else { return Some(Route::Queue(rest)) };
-        match rest.split_once('/') {
+        let Some((queue, rest)) = cut(rest) else { return Some(Route::Queue(rest)) };
+        match cut(rest) {
             None => match rest {
                 "metadata" => Some(Route::Metadata(queue)),
                 "stats" => Some(Route::Stats(queue)),
@@ -64,7 +65,7 @@ impl<'a> Route<'a> {
                 "claims" => Some(Route::Claims(queue)),
                 _ => None,
             },
-            Some((_, id)) if id.contains('/') => None,
+            Some((_, id)) if cut(id).is_some() => None,
             Some(("messages", id)) => Some(Route::Message(queue, id)),
             Some(("claims", id)) => Some(Route::Claim(queue, id)),
             Some(_) => None,
@@ -102,25 +103,30 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The methods the resource takes, as the `Allow` header lists them.
-    pub fn allow(&self) -> &'static str {
+    /// The methods the resource takes.
+    pub fn methods(&self) -> &'static [&'static str] {
         match self {
-            Route::Versions | Route::Home | Route::Queues | Route::Stats(_) => "GET, OPTIONS",
-            Route::Health => "GET, HEAD, OPTIONS",
-            Route::Queue(_) => "PUT, GET, HEAD, DELETE, OPTIONS",
-            Route::Metadata(_) => "GET, PUT, OPTIONS",
-            Route::Messages(_) => "POST, GET, DELETE, OPTIONS",
-            Route::Message(..) => "GET, DELETE, OPTIONS",
-            Route::Claims(_) => "POST, OPTIONS",
-            Route::Claim(..) => "GET, PATCH, DELETE, OPTIONS",
+            Route::Versions | Route::Home | Route::Queues | Route::Stats(_) => &["GET", "OPTIONS"],
+            Route::Health => &["GET", "HEAD", "OPTIONS"],
+            Route::Queue(_) => &["PUT", "GET", "HEAD", "DELETE", "OPTIONS"],
+            Route::Metadata(_) => &["GET", "PUT", "OPTIONS"],
+            Route::Messages(_) => &["POST", "GET", "DELETE", "OPTIONS"],
+            Route::Message(..) => &["GET", "DELETE", "OPTIONS"],
+            Route::Claims(_) => &["POST", "OPTIONS"],
+            Route::Claim(..) => &["GET", "PATCH", "DELETE", "OPTIONS"],
         }
     }
 
     /// Whether the resource takes this method.
     pub fn allows(&self, method: &Method) -> bool {
-        let mut listed = self.allow().as_bytes().split(|byte| *byte == b',');
-        listed.any(|allowed| allowed.trim_ascii_start() == method.as_str().as_bytes())
+        self.methods().contains(&method.as_str())
     }
+}
+
+/// What is before the first slash, and what is behind it.
+fn cut(path: &str) -> Option<(&str, &str)> {
+    let slash = memchr(b'/', path.as_bytes())?;
+    Some((&path[..slash], &path[slash + 1..]))
 }
 
 #[cfg(test)]

@@ -14,58 +14,64 @@ use crate::app::{App, RequestDone};
 use crate::store::Store;
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::header::{ALLOW, HeaderName, HeaderValue};
+use hyper::header::HeaderName;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use marconi_engine::{ClientId, Durability, QueueKey};
+use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Tells the answer's request in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers a request. Never fails: whatever goes wrong is an answer.
-pub async fn handle<S, B>(app: &App<S>, request: Request<B>) -> Reply
+///
+/// No `async fn`: its arguments would be kept twice, as they were given and as they are used.
+pub fn handle<S, B>(
+    app: Arc<App<S>>,
+    request: Request<B>,
+) -> impl Future<Output = Reply> + Send + 'static
 where
     S: Store,
-    B: Body<Data = Bytes> + Send + Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let started = Instant::now();
-    let request_id = app.next_request_id();
-    let limits = app.limits();
     let (head, mut body) = request.into_parts();
-    let bytes_in = body.size_hint().lower();
-    let headers = RequestHeaders::of(&head.headers);
-    let path = route::decode(head.uri.path());
-    let route = Route::of(&path);
+    async move {
+        let limits = app.limits();
+        let bytes_in = body.size_hint().lower();
+        let headers = RequestHeaders::of(&head.headers);
+        let path = route::decode(head.uri.path());
+        let route = Route::of(&path);
 
-    let outcome = match route {
-        Some(route) => answer(app, &limits, &head, headers, route, &mut body).await,
-        None => Err(Fault::new(Kind::NoRoute, "No resource has this path.")),
-    };
-    let (mut reply, fault) = match outcome {
-        Ok(reply) => (reply, None),
-        Err(fault) => (refusal(route, &fault), Some(fault)),
-    };
-    // Reading messages says what was asked for, whatever comes of it.
-    if matches!(route, Some(Route::Messages(_))) && head.method == Method::GET {
-        reply.content_location(target(&head));
+        let outcome = answer(&app, &limits, &head, &headers, &route, &mut body).await;
+        let (mut reply, fault) = match outcome {
+            Ok(reply) => (reply, None),
+            Err(fault) => (refusal(route, &fault), Some(fault)),
+        };
+        // Reading messages says what was asked for, whatever comes of it.
+        if matches!(route, Some(Route::Messages(_))) && head.method == Method::GET {
+            reply.content_location(target(&head));
+        }
+        let request_id = app.next_request_id();
+        app.observer().request_done(&RequestDone {
+            route: route.map_or("unknown", |route| route.label()),
+            method: head.method.as_str(),
+            status: reply.status().as_u16(),
+            elapsed: started.elapsed(),
+            bytes_in,
+            bytes_out: reply.body().size_hint().lower(),
+            request_id: request_id.to_str().unwrap_or_default(),
+            project: headers.project().ok().flatten(),
+            queue: route.and_then(|route| route.queue()),
+            error: fault.as_ref().map(Fault::log_text),
+        });
+        reply.headers_mut().insert(REQUEST_ID, request_id);
+        let timeout = Duration::from_millis(limits.body_read_timeout_ms);
+        body::discard(&mut body, &head.headers, timeout).await;
+        reply
     }
-    app.observer().request_done(&RequestDone {
-        route: route.map_or("unknown", |route| route.label()),
-        method: head.method.as_str(),
-        status: reply.status().as_u16(),
-        elapsed: started.elapsed(),
-        bytes_in,
-        bytes_out: reply.body().size_hint().lower(),
-        request_id: request_id.to_str().unwrap_or_default(),
-        project: headers.project().ok().flatten(),
-        queue: route.and_then(|route| route.queue()),
-        error: fault.as_ref().map(Fault::log_text),
-    });
-    reply.headers_mut().insert(REQUEST_ID, request_id);
-    let timeout = Duration::from_millis(limits.body_read_timeout_ms);
-    body::discard(&mut body, &head.headers, timeout).await;
-    reply
 }
 
 /// The answer to a request that failed.
@@ -76,7 +82,7 @@ fn refusal(route: Option<Route<'_>>, fault: &Fault) -> Reply {
         _ => reply::fault(fault),
     };
     if let (Some(route), Kind::BadMethod) = (route, fault.kind) {
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+        reply.allow(route.methods());
     }
     reply
 }
@@ -98,59 +104,55 @@ pub(super) struct Call<'a> {
     client: Option<ClientId>,
     /// The durability asked for.
     pub(super) ask: Option<Durability>,
+    /// What is asked for; it takes the method.
+    route: Route<'a>,
+    method: &'a Method,
+    /// The queue it belongs to.
+    key: Option<QueueKey>,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// Checks the head in the order the API promises.
+    fn of(
+        limits: &'a Limits,
+        head: &'a Parts,
+        headers: &RequestHeaders<'a>,
+        route: &Option<Route<'a>>,
+    ) -> Result<Call<'a>, Fault> {
+        let no_route = || Fault::new(Kind::NoRoute, "No resource has this path.");
+        let route = route.ok_or_else(no_route)?;
+        headers.content_type()?;
+        headers.accept()?;
+        let client = headers.client_id()?;
+        let project = match route {
+            Route::Versions => None,
+            _ => headers.project()?,
+        };
+        let key = queue_key(limits, project, route)?;
+        if !route.allows(&head.method) {
+            return Err(Fault::new(Kind::BadMethod, "The resource does not take this method."));
+        }
+        let is_question = head.method == Method::OPTIONS;
+        let ask = if is_question { None } else { headers.durability()? };
+        Ok(Call {
+            limits,
+            target: target(head),
+            path: head.uri.path(),
+            query: Query::new(head.uri.query()),
+            project,
+            client,
+            ask,
+            route,
+            method: &head.method,
+            key,
+        })
+    }
+
     /// The poster, who has to be named.
     pub(super) fn client(&self) -> Result<ClientId, Fault> {
         self.client.ok_or_else(|| {
             Fault::new(Kind::MissingHeader, "Client-ID is missing; it has to be a UUID.")
         })
-    }
-}
-
-/// Checks the head in the order the API promises, then calls the verb.
-async fn answer<S, B>(
-    app: &App<S>,
-    limits: &Limits,
-    head: &Parts,
-    headers: RequestHeaders<'_>,
-    route: Route<'_>,
-    body: &mut B,
-) -> Result<Reply, Fault>
-where
-    S: Store,
-    B: Body<Data = Bytes> + Send + Unpin,
-{
-    headers.content_type()?;
-    headers.accept()?;
-    let client = headers.client_id()?;
-    let project = match route {
-        Route::Versions => None,
-        _ => headers.project()?,
-    };
-    let key = queue_key(limits, project, route)?;
-    if !route.allows(&head.method) {
-        return Err(Fault::new(Kind::BadMethod, "The resource does not take this method."));
-    }
-    if head.method == Method::OPTIONS {
-        let mut reply = reply::empty(StatusCode::OK);
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
-        return Ok(reply);
-    }
-    let ask = headers.durability()?;
-    let call = Call {
-        limits,
-        target: target(head),
-        path: head.uri.path(),
-        query: Query::new(head.uri.query()),
-        project,
-        client,
-        ask,
-    };
-    match key {
-        Some(key) => on_queue(app, &call, &key, route, &head.method, body).await,
-        None => on_service(app, &call, route, &head.method).await,
     }
 }
 
@@ -171,42 +173,29 @@ fn queue_key(
     }
 }
 
-/// The resources that belong to no queue.
-async fn on_service<S: Store>(
+/// Checks the head, then calls the verb.
+async fn answer<S, B>(
     app: &App<S>,
-    call: &Call<'_>,
-    route: Route<'_>,
-    method: &Method,
-) -> Result<Reply, Fault> {
-    match route {
-        Route::Versions => Ok(reply::json(StatusCode::MULTIPLE_CHOICES, homedoc::VERSIONS)),
-        Route::Home => Ok(reply::home(homedoc::HOME)),
-        Route::Queues => queues::list(app.store(), call).await,
-        // HEAD asks whether the process is there, GET whether its store is.
-        Route::Health if method == Method::HEAD => Ok(reply::empty(StatusCode::NO_CONTENT)),
-        _ => {
-            app.store().health().await?;
-            Ok(reply::empty(StatusCode::NO_CONTENT))
-        }
-    }
-}
-
-/// The resources of a queue. The route allows the method.
-async fn on_queue<S, B>(
-    app: &App<S>,
-    call: &Call<'_>,
-    key: &QueueKey,
-    route: Route<'_>,
-    method: &Method,
+    limits: &Limits,
+    head: &Parts,
+    headers: &RequestHeaders<'_>,
+    route: &Option<Route<'_>>,
     body: &mut B,
 ) -> Result<Reply, Fault>
 where
     S: Store,
     B: Body<Data = Bytes> + Send + Unpin,
 {
+    let call = &Call::of(limits, head, headers, route)?;
+    if call.method == Method::OPTIONS {
+        let mut reply = reply::empty(StatusCode::OK);
+        reply.allow(call.route.methods());
+        return Ok(reply);
+    }
+    let Some(key) = &call.key else { return on_service(app, call).await };
     let store = app.store();
     let post_size = call.limits.max_messages_post_size;
-    match (route, method.as_str()) {
+    match (call.route, call.method.as_str()) {
         (Route::Queue(_), "PUT") => queues::create(store, call, key).await,
         (Route::Queue(_), "DELETE") => queues::remove(store, call, key).await,
         (Route::Queue(_), _) => queues::exists(store, call, key).await,
@@ -237,7 +226,22 @@ where
         }
         (Route::Claim(_, id), _) => claims::release(store, call, key, id).await,
         (Route::Versions | Route::Home | Route::Health | Route::Queues, _) => {
-            Err(Fault::new(Kind::NoRoute, "No resource has this path."))
+            on_service(app, call).await
+        }
+    }
+}
+
+/// The resources that belong to no queue.
+async fn on_service<S: Store>(app: &App<S>, call: &Call<'_>) -> Result<Reply, Fault> {
+    match call.route {
+        Route::Versions => Ok(reply::json(StatusCode::MULTIPLE_CHOICES, homedoc::VERSIONS)),
+        Route::Home => Ok(reply::home(homedoc::HOME)),
+        Route::Queues => queues::list(app.store(), call).await,
+        // HEAD asks whether the process is there, GET whether its store is.
+        Route::Health if call.method == Method::HEAD => Ok(reply::empty(StatusCode::NO_CONTENT)),
+        _ => {
+            app.store().health().await?;
+            Ok(reply::empty(StatusCode::NO_CONTENT))
         }
     }
 }

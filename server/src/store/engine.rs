@@ -8,6 +8,7 @@ use marconi_engine::{
     self as engine, ClaimId, ClientId, Config, Created, Durability, Engine, Error, ListFilter,
     Marker, MessageId, NewMessage, QueueEntry, QueueInfo, QueueKey, QueueStats, Receipt,
 };
+use std::pin::pin;
 use std::time::Duration;
 
 /// How long a write waits for room before it is refused as one too many.
@@ -28,7 +29,7 @@ impl EngineStore {
 
     /// Waits for room to write without holding up the thread; not for ever.
     async fn ready(&self) -> Result<(), Error> {
-        timely::within(PATIENCE, self.0.ready()).await.map_err(|_| Error::Busy)
+        timely::within(PATIENCE, pin!(self.0.ready())).await.map_err(|_| Error::Busy)
     }
 
     /// The engine itself: its metrics, checkpoints, its end.

@@ -41,7 +41,7 @@ impl Echo {
 }
 
 impl Handler for Echo {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
         match path.as_str() {
             "/panic" => panic!("asked for"),

@@ -161,7 +161,7 @@ async fn send(
         request = request.header(name, value);
     }
     let request = request.body(Full::new(Bytes::from_static(body.as_bytes())));
-    let (head, body) = handle(&app, request.expect("a request")).await.into_parts();
+    let (head, body) = handle(Arc::new(app), request.expect("a request")).await.into_parts();
     let body = body.collect().await.expect("it is there").to_bytes();
     let [(status, id, error)] = &seen.0.lock().expect("no test panics with it")[..] else {
         panic!("every request is observed once");

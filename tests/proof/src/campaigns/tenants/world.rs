@@ -35,7 +35,7 @@ impl Observer for Failure {
 
 /// See the file's first line.
 pub(super) struct World {
-    app: App<EngineStore>,
+    app: Arc<App<EngineStore>>,
     failure: Arc<Failure>,
     /// What time it is there.
     pub(super) clock: Arc<ManualClock>,
@@ -60,7 +60,7 @@ impl World {
             Environment { clock: Arc::<ManualClock>::clone(&clock), ..Environment::system() };
         let store = EngineStore::open(config, environment).context("open the engine")?;
         let failure = Arc::new(Failure::default());
-        let app = App::new(store, Limits::default(), Arc::<Failure>::clone(&failure));
+        let app = Arc::new(App::new(store, Limits::default(), Arc::<Failure>::clone(&failure)));
         let runtime = Builder::new_current_thread().enable_time().build().context("a runtime")?;
         Ok(World { app, failure, clock, views: Default::default(), runtime, _folder: folder })
     }
@@ -83,7 +83,8 @@ impl World {
         }
         let request = request.body(Full::new(Bytes::from(call.body.clone())));
         let request = request.with_context(|| format!("a call that cannot be sent:\n{call}"))?;
-        let (head, body) = self.runtime.block_on(handle(&self.app, request)).into_parts();
+        let (head, body) =
+            self.runtime.block_on(handle(Arc::clone(&self.app), request)).into_parts();
         let body = self.runtime.block_on(body.collect())?.to_bytes();
         if let Some(failure) = &*self.failure.0.lock().unwrap_or_else(PoisonError::into_inner) {
             bail!("the store failed: {failure}\n{call}");
