@@ -334,7 +334,8 @@ mod tests {
             let mut io = PatientIo::new(Stuck, Pulse::new(), IDLE, IDLE);
             io.write_all(b"1").await.expect("it takes all");
             let written = Instant::now();
-            let waited = if is_end { io.shutdown().await } else { io.flush().await };
+            let waited = async { if is_end { io.shutdown().await } else { io.flush().await } };
+            let waited = tokio::time::timeout(10 * IDLE, waited).await.expect("not for ever");
             let error = waited.expect_err("nothing is sent");
             assert_eq!((error.kind(), written.elapsed()), (io::ErrorKind::TimedOut, IDLE));
         }

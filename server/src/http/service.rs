@@ -45,11 +45,13 @@ where
         let path = route::decode(head.uri.path());
         let route = Route::of(&path);
 
+        let mut fault = None;
         let outcome = answer(&app, &limits, &head, &headers, &route, &mut body).await;
-        let (mut reply, fault) = match outcome {
-            Ok(reply) => (reply, None),
-            Err(fault) => (refusal(route, &fault), Some(fault)),
-        };
+        let mut reply = outcome.unwrap_or_else(|cause| {
+            let reply = refusal(route, &cause);
+            fault = Some(cause);
+            reply
+        });
         // Reading messages says what was asked for, whatever comes of it.
         if matches!(route, Some(Route::Messages(_))) && head.method == Method::GET {
             reply.content_location(target(&head));
