@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::pin::pin;
-    use tokio::io::{AsyncWriteExt as _, DuplexStream};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     const IDLE: Duration = Duration::from_secs(60);
 
@@ -289,6 +289,22 @@ mod tests {
         let error = io.write_all(b"2").await.expect_err("nobody takes it");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(answered.elapsed(), IDLE);
+    }
+
+    /// Frames do not tell where a head begins.
+    #[tokio::test(start_paused = true)]
+    async fn where_heads_are_frames_only_silence_counts() {
+        for (is_framed, most) in [(false, IDLE / 10), (true, IDLE)] {
+            let (ours, _theirs) = tokio::io::duplex(1);
+            let pulse = Pulse::new();
+            let mut io = PatientIo::new(ours, Arc::clone(&pulse), IDLE / 10, IDLE);
+            if is_framed {
+                pulse.be_framed();
+            }
+            let opened = Instant::now();
+            let error = io.read_u8().await.expect_err("nothing is said");
+            assert_eq!((error.kind(), opened.elapsed()), (io::ErrorKind::TimedOut, most));
+        }
     }
 
     /// Who is worked for is not cut for being silent, and not for what was written before either.

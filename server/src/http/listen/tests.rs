@@ -123,6 +123,16 @@ impl Client {
         text
     }
 
+    /// The kind of the next frame of HTTP/2.
+    async fn frame(&mut self) -> u8 {
+        let mut head = [0; 9];
+        let read = timeout(DEADLINE, self.0.read_exact(&mut head)).await;
+        read.expect("in time").expect("a frame");
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        self.0.read_exact(&mut payload).await.expect("all of it");
+        head[3]
+    }
+
     /// Reads until the server hangs up.
     async fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
@@ -189,12 +199,20 @@ async fn requests_sent_at_once_are_answered_in_order_on_one_connection() {
 
 #[tokio::test]
 async fn http2_is_spoken_to_those_who_begin_with_its_preface() {
-    let world = World::start(ListenOptions::default()).await;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    let options = ListenOptions { header_timeout: SHORT, ..ListenOptions::default() };
+    let world = World::start(options).await;
     let mut client = world.client().await;
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
-    let mut head = [0; 9];
-    timeout(DEADLINE, client.0.read_exact(&mut head)).await.expect("in time").expect("a frame");
-    assert_eq!(head[3], 4, "the first frame holds settings");
+    assert_eq!(client.frame().await, SETTINGS);
+
+    // One who came later is cut for a slow head; those who speak frames are not.
+    let mut slow = world.client().await;
+    slow.send("GET").await;
+    assert_eq!(slow.rest().await, "");
+    client.send("\0\0\x08\x06\0\0\0\0\0 a ping ").await;
+    while client.frame().await != PING {}
 }
 
 #[tokio::test]
@@ -274,7 +292,15 @@ async fn a_panic_costs_its_own_connection_only() {
 
 #[tokio::test]
 async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
-    let world = World::start(ListenOptions::default()).await;
+    let options =
+        ListenOptions { header_timeout: Duration::from_secs(3600), ..ListenOptions::default() };
+    let world = World::start(options).await;
+    let mut beginners = Vec::new();
+    for beginning in ["", "PRI * HT"] {
+        let mut client = world.client().await;
+        client.send(beginning).await;
+        beginners.push(client);
+    }
     let mut idle = world.client().await;
     idle.send(&get("/a")).await;
     idle.read_to("/a 0;").await;
@@ -284,6 +310,9 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
 
     world.trigger.trigger();
     assert_eq!(idle.rest().await, "", "an idle connection is closed at once");
+    for client in &mut beginners {
+        assert_eq!(client.rest().await, "", "so is one that has not said what it speaks");
+    }
     let deadline = Instant::now() + DEADLINE;
     while TcpStream::connect(world.address).await.is_ok() {
         assert!(Instant::now() < deadline, "it still accepts");

@@ -110,6 +110,21 @@ async fn what_is_kept_is_bounded_by_its_count_and_by_what_is_read_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_is_kept_waits_for_so_many_larger_pieces_and_no_more() {
+    send_all();
+    let (mut io, client) = connection().await;
+    io.write_all(b"!").await.expect("kept");
+    let (mut busy, mut its_client) = connection().await;
+    tokio::spawn(async move { tokio::io::copy(&mut its_client, &mut tokio::io::sink()).await });
+    for _ in 0..OTHERS_MAX {
+        assert!(!has_some(&client));
+        busy.write_all(&[0; KEPT_SIZE_MAX + 1]).await.expect("it is read");
+    }
+    look().await;
+    assert!(has_some(&client));
+}
+
+#[tokio::test]
 async fn the_end_of_a_connection_takes_nothing_away() {
     send_all();
     for has_said_so in [true, false] {
