@@ -1,7 +1,8 @@
 //! The nouns of the engine: queue keys, ids, messages, claims, pages, stats.
-//! Plain data; knows no other module, no file and no clock. Times are milliseconds since the Unix
+//! Plain data; knows no other module but the checksum, no file and no clock. Times are milliseconds since the Unix
 //! epoch (`_ms`) or whole seconds (`_s`).
 
+use crate::checksum;
 use std::fmt;
 use std::sync::Arc;
 
@@ -301,7 +302,7 @@ impl fmt::Debug for IdText {
 impl IdText {
     fn new(tag: u8, parts: &[u64]) -> IdText {
         // The kind stands before them for the check, and in no text.
-        let mut tagged = [0u8; 1 + ID_BYTES_MAX];
+        let mut tagged = [0u8; 1 + ID_TEXT_MAX / 4 * 3];
         tagged[0] = tag;
         let bytes = &mut tagged[1..];
         let mut size = 0;
@@ -323,13 +324,11 @@ impl IdText {
 
         // Whole groups: those behind the end are zeros, and are cut off.
         let mut text = [0; ID_TEXT_MAX];
-        let groups = tagged[1..].chunks(3).zip(text.chunks_exact_mut(4));
-        for (group, letters) in groups.take(size.div_ceil(3)) {
-            let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
-            let word = byte(0) << 16 | byte(1) << 8 | byte(2);
-            for (place, letter) in letters.iter_mut().enumerate() {
-                *letter = ALPHABET[(word >> (18 - 6 * place) & 0x3f) as usize];
-            }
+        let (groups, _) = tagged[1..].as_chunks();
+        let (letters, _) = text.as_chunks_mut();
+        for ([a, b, c], letters) in groups.iter().zip(letters).take(size.div_ceil(3)) {
+            let word = u32::from_be_bytes([0, *a, *b, *c]);
+            *letters = [18, 12, 6, 0].map(|place| ALPHABET[(word >> place & 0x3f) as usize]);
         }
         IdText { text, size: (size * 4).div_ceil(3) }
     }
@@ -347,7 +346,7 @@ impl IdText {
 
 /// The check over the kind and the integers behind it.
 fn id_check(tagged: &[u8]) -> [u8; CHECK_SIZE] {
-    let [a, b, c, _] = crc32fast::hash(tagged).to_le_bytes();
+    let [a, b, c, _] = checksum::of(tagged).to_le_bytes();
     [a, b, c]
 }
 
@@ -357,26 +356,34 @@ fn parse_id<const N: usize>(tag: u8, text: &str) -> Result<[u64; N], BadId> {
     }
     let mut tagged = [0u8; 1 + ID_TEXT_MAX];
     tagged[0] = tag;
-    let bytes = &mut tagged[1..];
-    let mut size = 0;
-    for group in text.as_bytes().chunks(4) {
-        let mut word = 0u32;
-        for letter in group {
+    let (groups, last) = text.as_bytes().as_chunks::<4>();
+    let (bytes, _) = tagged[1..].as_chunks_mut::<3>();
+    // The bits of all values: whether each was a letter is asked once.
+    let mut bits = 0;
+    let mut word_of = |letters: &[u8]| {
+        letters.iter().fold(0, |word: u32, letter| {
             let value = VALUES[usize::from(*letter)];
-            if value == NO_LETTER {
-                return Err(BadId);
-            }
-            word = word << 6 | u32::from(value);
-        }
-        let word = word << (6 * (4 - group.len()));
+            bits |= value;
+            word << 6 | u32::from(value)
+        })
+    };
+    for (group, bytes) in groups.iter().zip(&mut *bytes) {
+        let [_, first, second, third] = word_of(group).to_be_bytes();
+        *bytes = [first, second, third];
+    }
+    let mut size = groups.len() * 3;
+    if !last.is_empty() {
+        let word = word_of(last) << (6 * (4 - last.len()));
+        let [_, first, second, third] = word.to_be_bytes();
         // What a last letter says beyond whole bytes is nothing, or the text is not the one of its id.
-        if word & (0xff_ffff >> (8 * (group.len() - 1))) != 0 {
+        if third != 0 || (last.len() == 2 && second != 0) {
             return Err(BadId);
         }
-        for place in 0..group.len() - 1 {
-            bytes[size] = (word >> (16 - 8 * place) & 0xff) as u8;
-            size += 1;
-        }
+        bytes[groups.len()] = [first, second, third];
+        size += last.len() - 1;
+    }
+    if bits & NO_LETTER != 0 {
+        return Err(BadId);
     }
     let body_size = size.checked_sub(CHECK_SIZE).ok_or(BadId)?;
     let (tagged_body, check) = tagged[..1 + size].split_at(1 + body_size);

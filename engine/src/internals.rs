@@ -1,6 +1,7 @@
 //! The door for fuzzers: parsers of what lies on disk, over bytes instead of files. No promise holds
 //! for anything here; programs go through [`Engine`](crate::Engine).
 
+use crate::checksum;
 use crate::domain::Lsn;
 use crate::env::{File, Mapping};
 use crate::files::checkpoint::{Checkpoint, QueueShape};
@@ -25,7 +26,7 @@ pub fn decode_frame(bytes: &[u8], lsn: Option<Lsn>) -> Result<(Head, &[u8]), Inv
 pub fn encode_frame(head: Head, payload: &[u8]) -> Vec<u8> {
     let size = frame::HEAD_SIZE + payload.len();
     let head = Head { length: u32::try_from(size).unwrap_or(u32::MAX), ..head };
-    let mut crc = crc32fast::Hasher::new();
+    let mut crc = checksum::begin();
     crc.update(payload);
     let mut bytes = head.encode(crc).to_vec();
     bytes.extend_from_slice(payload);

@@ -43,6 +43,7 @@
 //! group at a time, unless threads that attend to the log ([`Engine::attend`]) did.
 //! `docs/architecture.md` walks through it; `docs/format.md` describes every byte.
 
+mod checksum;
 mod config;
 mod core;
 mod domain;

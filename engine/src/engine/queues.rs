@@ -2,6 +2,7 @@
 //! not how it is appended.
 
 use super::{Decision, Engine, PAYLOAD};
+use crate::checksum;
 use crate::domain::{
     Created, Durability, QueueEntry, QueueId, QueueInfo, QueueKey, QueueStats, Seq,
 };
@@ -195,7 +196,7 @@ impl Engine {
                 seq: 0,
                 count: 0,
                 payload: &[],
-                crc: crc32fast::Hasher::new(),
+                crc: checksum::begin(),
             };
             match self.core.log.append(frame, demand) {
                 Ok(appended) => {

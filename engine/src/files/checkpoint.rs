@@ -6,6 +6,7 @@
 
 use super::archive::Archived;
 use super::format::{self, HEADER_SIZE};
+use crate::checksum;
 use crate::domain::Lsn;
 use crate::env::{Disk, File};
 use crate::error::{Error, Result};
@@ -179,7 +180,7 @@ impl Writer {
             .expect("an archive of plain data can always be written");
         let mut header = [0u8; SECTION_HEADER_SIZE];
         header[..8].copy_from_slice(&(archive.len() as u64).to_le_bytes());
-        header[8..12].copy_from_slice(&crc32fast::hash(&archive).to_le_bytes());
+        header[8..12].copy_from_slice(&checksum::of(&archive).to_le_bytes());
         let padded = archive.len().next_multiple_of(ALIGNMENT);
         let write = || -> std::io::Result<()> {
             self.file.write_at(&header, self.header.size)?;
@@ -291,7 +292,7 @@ impl Checkpoint {
                 at = self.bytes.len();
                 return Some(Err("a section is cut off".to_owned()));
             };
-            if crc32fast::hash(&self.bytes[start..end]) != u32_at(head, 8) {
+            if checksum::of(&self.bytes[start..end]) != u32_at(head, 8) {
                 let what = format!("the checksum of the section at byte {at} does not match");
                 at = self.bytes.len();
                 return Some(Err(what));

@@ -1,6 +1,7 @@
 //! Magic numbers, versions, headers, file names: the one list of them. `docs/format.md` describes
 //! every byte. Knows nothing of what the files contain behind their headers.
 
+use crate::checksum;
 use crate::domain::Lsn;
 use crate::log::frame::{u32_at, u64_at};
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ fn encode(magic: [u8; 8], fields: &[u8]) -> [u8; HEADER_SIZE] {
     bytes[..8].copy_from_slice(&magic);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[16..16 + fields.len()].copy_from_slice(fields);
-    let crc = crc32fast::hash(&bytes[16..]);
+    let crc = checksum::of(&bytes[16..]);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
@@ -110,7 +111,7 @@ pub(crate) fn decode(magic: [u8; 8], bytes: &[u8]) -> Result<&[u8], BadHeader> {
     if version == 0 {
         return Err(BadHeader::Numbers);
     }
-    if crc32fast::hash(&bytes[16..]) != u32_at(bytes, 12) {
+    if checksum::of(&bytes[16..]) != u32_at(bytes, 12) {
         return Err(BadHeader::Checksum);
     }
     Ok(&bytes[16..])

@@ -7,6 +7,7 @@
 
 use super::archive::Archived;
 use super::format::{self, BadHeader, HEADER_SIZE, SegmentHeader};
+use crate::checksum;
 use crate::domain::{ClientId, QueueId};
 use crate::env::{Disk, PIECE_SIZE};
 use crate::error::{Error, Result};
@@ -181,7 +182,7 @@ impl Archive {
     fn push_run(&mut self, messages: &[(QueueId, u64, Entry)], pause: &mut dyn FnMut()) {
         let (queue, first_seq, _) = messages[0];
         let start = self.entries.len();
-        let mut crc = crc32fast::Hasher::new();
+        let mut crc = checksum::begin();
         // Many at once: the checksum likes long pieces.
         let mut piece = [0; 64 * size_of::<Entry>()];
         let mut filled = 0;
@@ -283,7 +284,7 @@ pub(crate) fn store(disk: &dyn Disk, segment: &Path, bytes: &[u8]) -> Result<()>
 }
 
 fn runs_crc(runs: &[Run]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
+    let mut crc = checksum::begin();
     for run in runs {
         for word in [run.queue, run.first_seq, run.last_seq, run.due_ms, run.cost] {
             crc.update(&word.to_le_bytes());
@@ -380,7 +381,7 @@ impl SegmentIndex {
             return whole;
         }
         let crc = run.crc.to_native();
-        let right = whole.filter(|entries| crc32fast::hash(self.bytes_of(entries)) == crc);
+        let right = whole.filter(|entries| checksum::of(self.bytes_of(entries)) == crc);
         match right {
             Some(_) => word.fetch_or(bit, Ordering::Relaxed),
             None => {

@@ -1,6 +1,7 @@
 //! The door for schedules (`--cfg shuttle`): the log without an engine over it, and the watermarks without a log.
 //! Small, so that a schedule has little to do besides what is tried. Decides nothing.
 
+use crate::checksum;
 use crate::domain::{Durability, Lsn};
 use crate::env::{Background, Disk};
 use crate::error::Result;
@@ -55,7 +56,7 @@ impl Journal {
     /// # Errors
     /// As those of every write.
     pub fn append(&self, payload: &[u8], demand: Durability) -> Result<Receipt<Lsn>> {
-        let mut crc = crc32fast::Hasher::new();
+        let mut crc = checksum::begin();
         crc.update(payload);
         loop {
             self.log.mind_the_time();

@@ -20,6 +20,7 @@
 //! The checksum runs over the payload first, so that it is taken before any lock; the head, known
 //! only under the lock, is folded in last.
 
+use crate::checksum;
 use crate::domain::Lsn;
 
 /// Bytes of a head.
@@ -192,7 +193,7 @@ pub(crate) fn decode(
     if !is_its(Lsn(u64_at(head, 8))) {
         return Err(Invalid::Lsn);
     }
-    let mut crc = crc32fast::Hasher::new();
+    let mut crc = checksum::begin();
     crc.update(payload);
     crc.update(&head[4..]);
     if crc.finalize() != u32_at(head, 0) {
@@ -228,7 +229,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn frame(lsn: u64, payload: &[u8]) -> Vec<u8> {
-        let mut crc = crc32fast::Hasher::new();
+        let mut crc = checksum::begin();
         crc.update(payload);
         let head = Head {
             length: (HEAD_SIZE + payload.len()) as u32,
@@ -265,7 +266,7 @@ mod tests {
         for (place, value) in [(44, 200), (45, 1)] {
             let mut future = frame(64, b"");
             future[place] = value;
-            let mut crc = crc32fast::Hasher::new();
+            let mut crc = checksum::begin();
             crc.update(&future[4..HEAD_SIZE]);
             let crc = crc.finalize().to_le_bytes();
             future[..4].copy_from_slice(&crc);

@@ -2,6 +2,7 @@
 //! Knows frames' heads; knows no file and no state. Layouts: `docs/format.md`, "Records".
 
 use super::frame::{HEAD_SIZE, Head, Kind, u32_at, u64_at};
+use crate::checksum;
 use crate::domain::{ClaimId, ClientId, Durability, Lsn, QueueId, QueueKey, Seq};
 
 /// Bytes before the messages of a `Posted` payload: the poster.
@@ -257,7 +258,7 @@ pub enum BadMessage {
 /// Checks the message at the beginning of `bytes`; where in them its body lies.
 pub(crate) fn check_message(bytes: &[u8]) -> Result<std::ops::Range<usize>, BadMessage> {
     let (_, size, body_at) = read_message(bytes).ok_or(BadMessage::Length)?;
-    if crc32fast::hash(&bytes[4..size]) != u32_at(bytes, 0) {
+    if checksum::of(&bytes[4..size]) != u32_at(bytes, 0) {
         return Err(BadMessage::Checksum);
     }
     if bytes[18] != ENCODING_PLAIN {
@@ -288,7 +289,7 @@ pub(crate) struct Payload {
 impl Payload {
     /// The checksum of what was written, to be finished with the head.
     pub(crate) fn crc(&self) -> crc32fast::Hasher {
-        let mut crc = crc32fast::Hasher::new();
+        let mut crc = checksum::begin();
         crc.update(&self.bytes);
         crc
     }
@@ -346,7 +347,7 @@ impl Payload {
     }
 
     fn seal_message(&mut self, start: usize) {
-        let crc = crc32fast::hash(&self.bytes[start + 4..]);
+        let crc = checksum::of(&self.bytes[start + 4..]);
         self.bytes[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     }
 

@@ -556,6 +556,7 @@ pub(crate) fn damaged(path: &Path, offset: u64, what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum;
     use crate::env::OsDisk;
     use crate::log::frame::{Head, Kind};
     use crate::log::scan::Scanner;
@@ -637,7 +638,7 @@ mod tests {
                 kind: Kind::Released,
                 count: 0,
             };
-            let frame = head.encode(crc32fast::Hasher::new());
+            let frame = head.encode(checksum::begin());
             file.write_at(&frame, SEGMENT_HEADER_SIZE).expect("writes");
             let segment = Segment::open(&OsDisk, &path, 1).expect("a segment");
             assert_eq!(segment.check_frame(SEGMENT_HEADER_SIZE as u32).is_ok(), is_its, "{lsn}");

@@ -3,6 +3,7 @@
 
 use super::frame::{HEAD_SIZE, Head, Kind, padded};
 use super::segment::Segment;
+use crate::checksum;
 use crate::domain::{Durability, Lsn};
 use crate::error::Error;
 use crate::files::format::SEGMENT_HEADER_SIZE;
@@ -184,7 +185,7 @@ impl Tail {
             kind: Kind::SegmentEnd,
             count: 0,
         };
-        self.push(&head.encode(crc32fast::Hasher::new()), &[]);
+        self.push(&head.encode(checksum::begin()), &[]);
         self.active.seal(self.lsn());
         let chunk = self.chunk();
         chunk.closed = true;

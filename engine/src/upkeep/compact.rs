@@ -19,6 +19,7 @@
 
 use super::segment_writer::{FRAME_COUNT_MAX, SegmentWriter};
 use super::segments::{SPARES_MAX, spare_ticket, stretches};
+use crate::checksum;
 use crate::core::Core;
 use crate::domain::{Durability, Lsn, MessageId, QueueId, Seq};
 use crate::error::{Error, Result};
@@ -105,7 +106,7 @@ fn tell_retired(core: &Core, segment: &Segment) -> Result<()> {
         seq: segment.number(),
         count: 0,
         payload: &[],
-        crc: crc32fast::Hasher::new(),
+        crc: checksum::begin(),
     };
     match core.log.append(frame, Durability::Memory) {
         // Without room for the record its room is needed all the more.

@@ -4,6 +4,7 @@
 pub(crate) use super::replay::FIRST_LSN;
 use super::replay::{Replay, Tail, Until, Unused};
 use super::segments::{index_in_memory, make_index};
+use crate::checksum;
 use crate::config::Config;
 use crate::core::Core;
 use crate::domain::{Durability, Seq};
@@ -548,7 +549,7 @@ fn skip_numbers(core: &Core, lost_bytes_max: u64) -> Result<()> {
         seq: skipped,
         count: 0,
         payload: &[],
-        crc: crc32fast::Hasher::new(),
+        crc: checksum::begin(),
     };
     let appended = core.log.append(frame, Durability::Group).map_err(|_| Error::Closed)?;
     core.log.sync_to(appended.end)?;

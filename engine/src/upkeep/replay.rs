@@ -6,6 +6,7 @@ use super::lenience::Lenience;
 use super::misnamed::{self, Misnamed};
 use super::recover::RecoveryReport;
 use super::whole;
+use crate::checksum;
 use crate::config::Config;
 use crate::domain::{ClaimId, Durability, Lsn, QueueId, QueueKey, Seq};
 use crate::env::Disk;
@@ -676,7 +677,7 @@ impl Torn {
             kind: Kind::SegmentEnd,
             count: 0,
         };
-        let end = head.encode(crc32fast::Hasher::new());
+        let end = head.encode(checksum::begin());
         segment
             .write_at(&end, position)
             .and_then(|()| segment.sync())

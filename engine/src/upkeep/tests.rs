@@ -1,6 +1,7 @@
 //! The rounds of upkeep one by one, on the parts of an engine whose background threads were not started.
 
 use super::{recover, segments};
+use crate::checksum;
 use crate::config::Config;
 use crate::core::{Core, Milestone};
 use crate::domain::Durability;
@@ -34,7 +35,7 @@ fn fill_segment(core: &Core) {
         seq: 1_000,
         count: 0,
         payload: &[],
-        crc: crc32fast::Hasher::new(),
+        crc: checksum::begin(),
     };
     while !core.log.append(frame(), Durability::Os).expect("there is a next segment").is_first {}
 }

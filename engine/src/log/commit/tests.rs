@@ -1,6 +1,7 @@
 //! The commit over one segment whose file tells what is written to it.
 
 use super::*;
+use crate::checksum;
 use crate::env::{Disk as _, File, Mapping, OsDisk};
 use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::log::frame::Kind;
@@ -77,7 +78,7 @@ impl World {
 
     /// Appends a frame that nobody wants synced.
     fn append(&self, payload: &[u8]) -> Lsn {
-        let mut crc = crc32fast::Hasher::new();
+        let mut crc = checksum::begin();
         crc.update(payload);
         let frame =
             NewFrame { kind: Kind::Posted, at_ms: 1, queue: 1, seq: 1, count: 1, payload, crc };
