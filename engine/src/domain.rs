@@ -327,7 +327,7 @@ impl IdText {
         let (groups, _) = tagged[1..].as_chunks();
         let (letters, _) = text.as_chunks_mut();
         for ([a, b, c], letters) in groups.iter().zip(letters).take(size.div_ceil(3)) {
-            let word = u32::from_be_bytes([0, *a, *b, *c]);
+            let word = u32::from_le_bytes([*c, *b, *a, 0]);
             *letters = [18, 12, 6, 0].map(|place| ALPHABET[(word >> place & 0x3f) as usize]);
         }
         IdText { text, size: (size * 4).div_ceil(3) }
@@ -368,13 +368,13 @@ fn parse_id<const N: usize>(tag: u8, text: &str) -> Result<[u64; N], BadId> {
         })
     };
     for (group, bytes) in groups.iter().zip(&mut *bytes) {
-        let [_, first, second, third] = word_of(group).to_be_bytes();
+        let [third, second, first, _] = word_of(group).to_le_bytes();
         *bytes = [first, second, third];
     }
     let mut size = groups.len() * 3;
     if !last.is_empty() {
         let word = word_of(last) << (6 * (4 - last.len()));
-        let [_, first, second, third] = word.to_be_bytes();
+        let [third, second, first, _] = word.to_le_bytes();
         // What a last letter says beyond whole bytes is nothing, or the text is not the one of its id.
         if third != 0 || (last.len() == 2 && second != 0) {
             return Err(BadId);
