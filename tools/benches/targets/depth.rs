@@ -1,11 +1,12 @@
 //! Ten million waiting messages against a thousand: rates, memory, and the start after a kill.
 
 use crate::conversation::Conversation;
-use crate::figures::{Round, Spread};
+use crate::figures::Round;
 use crate::http::{List, Same, Take};
 use crate::load::{Outcome, Plan};
 use crate::server::{self, Server, Setting};
 use crate::site::{Site, memory_at_rest};
+use crate::turns::{Contestant, in_turns};
 use std::io;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -16,8 +17,6 @@ const DEEP: u64 = 10_000_000;
 const SHALLOW: u64 = 1000;
 /// Bytes of a body.
 const SIZE: usize = 100;
-/// Cells of each rate, an odd number.
-const TURNS: usize = 3;
 /// What both servers do before they are killed: requests a second, for so long. Less than the log between
 /// two checkpoints.
 const USE_RATE: f64 = 10_000.0;
@@ -53,9 +52,9 @@ impl Deep {
         let servers = [("shallow", start(&folder)?), ("deep", start(&self.0)?)];
         let memory = memory_at_rest(&servers[1].1)? - memory_at_rest(&servers[0].1)?;
         round.put("bytes of memory a message", memory / (DEEP - SHALLOW) as f64);
-        in_turns(site, &servers, round, "list c16", Outcome::request_rate, |_| List::new(0))?;
+        compare(site, &servers, round, "list c16", Outcome::request_rate, |_| List::new(0))?;
         let take = |_| Take::with_refill(0, 10, SIZE);
-        in_turns(site, &servers, round, "claim10 c16", Outcome::message_rate, take)?;
+        compare(site, &servers, round, "claim10 c16", Outcome::message_rate, take)?;
 
         for (_, server) in &servers {
             use_alike(site, server)?;
@@ -66,33 +65,23 @@ impl Deep {
             round.put(&format!("{name} start s"), server.started_in.as_secs_f64());
         }
         let post = |_| Same::post(0, 1, SIZE);
-        in_turns(site, &servers, round, "post c16", Outcome::message_rate, post)
+        compare(site, &servers, round, "post c16", Outcome::message_rate, post)
     }
 }
 
-/// The rates of one kind of load, each server's the middle of some turns: a cell of either behind the other would
-/// compare two moments of the machine.
-fn in_turns<C: Conversation + 'static>(
+/// The rates of one kind of load.
+fn compare<C: Conversation + 'static>(
     site: &Site,
     servers: &[(&str, Server); 2],
     round: &mut Round,
     what: &str,
-    rate: impl Fn(&Outcome) -> f64,
+    rate: fn(&Outcome) -> f64,
     talk: impl Fn(usize) -> C,
 ) -> io::Result<()> {
-    let plan = Plan::closed(site.time / 2);
-    let mut rates = [Vec::new(), Vec::new()];
-    for turn in 0..TURNS {
-        for place in [turn % 2, (turn + 1) % 2] {
-            let outcome = site.load_with(servers[place].1.address, 16, plan, &talk)?;
-            rates[place].push(rate(&outcome));
-        }
-    }
-    for ((name, _), rates) in servers.iter().zip(rates) {
-        let middle = Spread::of(rates).map_or(0.0, |spread| spread.median);
-        round.put(&format!("{name} {what}"), middle);
-    }
-    Ok(())
+    let contestants = servers
+        .each_ref()
+        .map(|(name, server)| Contestant::new(format!("{name} {what}"), server, rate, &talk));
+    in_turns(site, 16, &contestants, round)
 }
 
 /// Leaves so much work behind a new checkpoint as the next start has to read again, the same for every server.

@@ -33,6 +33,7 @@ mod site;
 mod stub;
 mod table;
 mod targets;
+mod turns;
 
 use anyhow::{Context as _, bail};
 use clap::Parser;

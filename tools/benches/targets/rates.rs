@@ -4,13 +4,13 @@
 use crate::conversation::Work;
 use crate::figures::Round;
 use crate::http::{self, List, Same, Take};
-use crate::load;
-use crate::load::Plan;
+use crate::load::{Outcome, Plan};
 use crate::peers::Peer;
 use crate::process;
 use crate::server::Server;
 use crate::site::Site;
 use crate::stub::Mode;
+use crate::turns::{Contestant, in_turns};
 use marconi_bench::limits;
 use std::io;
 use std::path::Path;
@@ -58,20 +58,20 @@ fn needed(site: &Site) -> u64 {
     (site.time.as_secs_f64() * 1.2 * TAKEN_A_SECOND) as u64
 }
 
-/// Posts at 1, 16 and 64 connections, of each server in turn.
-fn posts(site: &Site, servers: &[(&str, &Server)], round: &mut Round) -> io::Result<()> {
-    CONNECTIONS.iter().try_for_each(|count| posts_at(site, *count, servers, round))
+/// One that is posted to.
+fn poster<'a>(name: &str, server: &'a Server, connections: usize) -> Contestant<'a> {
+    let figure = format!("{name} post c{connections}");
+    Contestant::new(figure, server, Outcome::message_rate, |_| Same::post(0, 1, SIZE))
 }
 
 /// Claims of ten with ten deletes, of each server in turn.
 fn takes(site: &Site, servers: &[(&str, &Server)], round: &mut Round) -> io::Result<()> {
-    for (name, server) in servers {
-        fill(site, server, needed(site))?;
-        let outcome = site.load(server, 16, |_| Take::new(0, 10))?;
-        round.put(&format!("{name} claim10 c16"), outcome.message_rate());
-        round.note(&format!("load busy, {name} claim10 c16"), outcome.busy);
-    }
-    Ok(())
+    servers.iter().try_for_each(|(_, server)| fill(site, server, needed(site)))?;
+    let takers = servers.iter().map(|(name, server)| {
+        let figure = format!("{name} claim10 c16");
+        Contestant::new(figure, server, Outcome::message_rate, |_| Take::new(0, 10))
+    });
+    in_turns(site, 16, &takers.collect::<Vec<_>>(), round)
 }
 
 /// Everything in `group`: the disk, the synced stubs, the server; batches; the tail of latency; what a
@@ -91,9 +91,15 @@ pub(crate) fn group(site: &Site, round: &mut Round) -> io::Result<()> {
     let thread = stub(site, Mode::Thread, folder.path())?;
     let ours = marconi(site, "group", folder.path())?;
     let servers = [("stub-inline", &inline), ("stub-thread", &thread), ("group", &ours)];
-    posts(site, &servers, round)?;
-    let batches = site.load(&ours, 16, |_| Same::post(0, 20, SIZE))?.message_rate();
-    round.put("group post20 c16", batches);
+    for connections in CONNECTIONS {
+        let posters = servers.iter().map(|(name, server)| poster(name, server, connections));
+        let mut posters: Vec<_> = posters.collect();
+        if connections == 16 {
+            let (figure, rate) = ("group post20 c16".to_owned(), Outcome::message_rate);
+            posters.push(Contestant::new(figure, &ours, rate, |_| Same::post(0, 20, SIZE)));
+        }
+        in_turns(site, connections, &posters, round)?;
+    }
     takes(site, &servers, round)?;
     tail(site, &servers, round)?;
     commit_size(site, &ours, round)
@@ -142,30 +148,22 @@ pub(crate) fn os(site: &Site, round: &mut Round) -> io::Result<()> {
     std::fs::write(&page_path, &page[body..])?;
     let hello = Server::own(&["hello".into(), page_path.into()], &site.server_cores)?;
     for connections in CONNECTIONS {
-        let outcome = site.load(&hello, connections, |_| Same::bare_post())?;
-        round.put(&format!("hello post c{connections}"), outcome.request_rate());
-        round.note(&format!("load busy, hello post c{connections}"), outcome.busy);
-        posts_at(site, connections, &[("stub-no-disk", &plain), ("os", &ours)], round)?;
+        let figure = format!("hello post c{connections}");
+        let bare = |_| Same::bare_post();
+        let posters = [
+            Contestant::new(figure, &hello, Outcome::request_rate, bare),
+            poster("stub-no-disk", &plain, connections),
+            poster("os", &ours, connections),
+        ];
+        in_turns(site, connections, &posters, round)?;
     }
-    let rate = site.load(&hello, 16, |_| Same::bare_get())?.request_rate();
-    round.put("hello list c16", rate);
-    let rate = site.load(&ours, 16, |_| List::new(0))?.request_rate();
-    round.put("os list c16", rate);
+    let (bare, rate) = (|_| Same::bare_get(), Outcome::request_rate);
+    let readers = [
+        Contestant::new("hello list c16".to_owned(), &hello, rate, bare),
+        Contestant::new("os list c16".to_owned(), &ours, rate, |_| List::new(0)),
+    ];
+    in_turns(site, 16, &readers, round)?;
     takes(site, &[("stub-no-disk", &plain), ("os", &ours)], round)
-}
-
-fn posts_at(
-    site: &Site,
-    connections: usize,
-    servers: &[(&str, &Server)],
-    round: &mut Round,
-) -> io::Result<()> {
-    for (name, server) in servers {
-        let outcome = site.load(server, connections, |_| Same::post(0, 1, SIZE))?;
-        round.put(&format!("{name} post c{connections}"), outcome.message_rate());
-        round.note(&format!("load busy, {name} post c{connections}"), outcome.busy);
-    }
-    Ok(())
 }
 
 /// A peer's posts, and takes of ten. Durable ones are told from weaker ones by the names of the figures.
@@ -181,7 +179,7 @@ pub(crate) fn peer(site: &Site, peer: &Peer, round: &mut Round) -> io::Result<()
     let running = peer.start(&folder.path().join("data"), &spawn)?;
     let cell = |work: Work, connections: usize, plan: Plan| {
         let talks = (0..connections).map(|number| running.conversation(work, number)).collect();
-        site.load_cores.run(|| load::run(running.address(), talks, plan))
+        site.load_talks(running.address(), talks, plan)
     };
     let kind = kind_of(peer.durable);
     let plan = Plan::closed(site.time);

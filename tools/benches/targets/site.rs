@@ -85,7 +85,19 @@ impl Site {
         talk: impl Fn(usize) -> C,
     ) -> io::Result<Outcome> {
         let boxed = |number| Box::new(talk(number)) as Box<dyn Conversation>;
-        let talks = (0..connections).map(boxed).collect();
+        self.load_talks(address, (0..connections).map(boxed).collect(), plan)
+    }
+
+    /// What each connection says is its own.
+    ///
+    /// # Errors
+    /// When a request fails.
+    pub(crate) fn load_talks(
+        &self,
+        address: SocketAddr,
+        talks: Vec<Box<dyn Conversation>>,
+        plan: Plan,
+    ) -> io::Result<Outcome> {
         self.load_cores.run(|| load::run(address, talks, plan))
     }
 
