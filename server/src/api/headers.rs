@@ -227,6 +227,8 @@ mod tests {
             "550893E0-2B6E-11E3-835A-5CF9DD723690",
             "{550893e0-2b6e-11e3-835a-5cf9dd723690}",
             "urn:uuid:550893e0-2b6e-11e3-835a-5cf9dd723690",
+            "55-0893e02b6e11e3835a5cf9dd7236-90",
+            "550893e0-2b6e-11e3-835a-5cf9dd723690}",
         ] {
             assert_eq!(RequestHeaders::of(&one("client-id", text)).client_id(), id, "{text}");
         }
