@@ -75,6 +75,18 @@ pub struct UnknownDurability;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(pub u64);
 
+impl Lsn {
+    /// The lower half.
+    pub(crate) fn low(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The upper half.
+    pub(crate) fn high(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -473,6 +485,13 @@ pub struct ListFilter {
     pub not_by: Option<ClientId>,
     /// Also return messages under a live claim.
     pub include_claimed: bool,
+}
+
+impl ListFilter {
+    /// Whether what this client posted is left out.
+    pub(crate) fn leaves_out(&self, client: ClientId) -> bool {
+        self.not_by == Some(client)
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ mod messages;
 mod queues;
 
 pub use claims::Claim;
-pub use messages::{Message, NewMessage, Page};
+pub use messages::{Content, Message, NewMessage, Page};
 pub use queues::QueueGlance;
 
 /// A durable store of queues, open in this process. See the [crate's front page](crate).
@@ -51,7 +51,7 @@ enum Decision<D> {
     /// There is nothing to write.
     Nothing(D),
     /// A record, whose payload was encoded.
-    Write { kind: Kind, seq: u64, count: usize, draft: D },
+    Write { kind: Kind, seq: u64, draft: D },
 }
 
 thread_local! {
@@ -396,8 +396,8 @@ impl Engine {
             let mut shard = self.core.state.lock(key);
             let queue = shard.get(key).ok_or(Error::NoSuchQueue)?;
             let demand = queue.demand(ask);
-            let (kind, seq, count, draft) = match decide(queue, payload)? {
-                Decision::Write { kind, seq, count, draft } => (kind, seq, count, draft),
+            let (kind, seq, draft) = match decide(queue, payload)? {
+                Decision::Write { kind, seq, draft } => (kind, seq, draft),
                 Decision::Nothing(draft) => {
                     // What it saw may still be on its way to the disk.
                     let end = queue.last_end;
@@ -409,7 +409,6 @@ impl Engine {
                 at_ms,
                 queue: queue.id.0,
                 seq,
-                count: u16::try_from(count).expect("counts were checked before"),
                 payload: &payload.bytes,
                 crc: crc.clone().unwrap_or_else(|| payload.crc()),
             };
@@ -445,7 +444,7 @@ impl Engine {
             segment: &appended.segment,
             position: appended.position,
         };
-        let applied = queue.apply(&place, &record, self.core.engine_id);
+        let applied = queue.apply(&place, &record);
         if let Err(error) = &applied {
             // The log says one thing, memory another: only a restart makes them one again.
             self.core.log.watermarks().fail(&format!("a record could not be applied: {error}"));
@@ -507,7 +506,7 @@ impl Engine {
     fn shows(&self, view: View, durability: Durability, located: &Located) -> bool {
         view == View::Whole || {
             let shown = self.core.log.watermarks().get(shown_below(durability));
-            located.segment.lsn_at(u64::from(located.entry.position)) < shown
+            located.segment.lsn_at(u64::from(located.entry.at().position())) < shown
         }
     }
 

@@ -68,11 +68,11 @@ pub enum Error {
         /// What to do now.
         next_step: &'static str,
     },
-    /// A newer version of the program wrote it.
+    /// Another version of the program wrote it: a newer one, or one from before the first release.
     #[error(
-        "cannot open the data folder {folder}: {what}; use the version of the program that wrote it, or a newer one"
+        "cannot open the data folder {folder}: {what}; use the version of the program that wrote it"
     )]
-    Newer {
+    OtherVersion {
         /// The folder.
         folder: PathBuf,
         /// What says so.

@@ -65,9 +65,9 @@ fault_kinds! {
     FormatDamaged, "format-damaged", Error,
         "The server does not start; no message is touched.",
         "run `marconi log repair --plan` on the folder: the file is written anew from what the segments say";
-    NewerVersion, "newer-version", Error,
-        "A newer program wrote this; this one does not touch it.",
-        "use the version of the program that wrote it, or a newer one";
+    OtherVersion, "other-version", Error,
+        "Another version of the program wrote this; this one does not touch it.",
+        "use the version of the program that wrote it, or a newer one; `marconi log export` and `marconi log import` bring over what an older one wrote";
     ForeignSegment, "foreign-segment", Error,
         "The server does not start while a segment of another folder lies here.",
         "move it back where it belongs; `marconi log repair` sets it aside";

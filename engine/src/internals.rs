@@ -7,7 +7,7 @@ use crate::env::{File, Mapping};
 use crate::files::checkpoint::{Checkpoint, QueueShape};
 use crate::files::format::SegmentHeader;
 use crate::files::segment_index::SegmentIndex;
-use crate::log::frame::{self, Head, Invalid};
+use crate::log::frame::{self, Head, Invalid, LsnHint};
 use crate::log::segment::Segment;
 use bytes::Bytes;
 use std::io;
@@ -17,9 +17,12 @@ use std::sync::Arc;
 #[cfg(shuttle)]
 pub mod journal;
 
-/// As recovery reads a frame.
+/// As recovery reads a frame in a place that has this LSN; without one, where LSNs are still small.
 pub fn decode_frame(bytes: &[u8], lsn: Option<Lsn>) -> Result<(Head, &[u8]), Invalid> {
-    frame::decode(bytes, |found| lsn.is_none_or(|lsn| lsn == found))
+    let is_its = |hint: LsnHint, lsn: &Lsn| lsn.low() == hint.low;
+    frame::decode(bytes, |hint| {
+        Some(lsn.unwrap_or(Lsn(u64::from(hint.low)))).filter(|lsn| is_its(hint, lsn))
+    })
 }
 
 /// A frame as the log writes it, without its padding. The head's length is set.
@@ -78,7 +81,7 @@ pub fn read_index(bytes: &[u8]) -> Option<usize> {
     let runs = (0..index.run_count()).filter_map(|number| {
         let entries = index.entries(number)?;
         assert_eq!(entries.len(), index.run(number).count as usize);
-        Some(entries.iter().filter(|entry| entry.read().size > 0).count())
+        Some(entries.iter().filter(|entry| entry.read().cost() > 0).count())
     });
     Some(runs.sum())
 }

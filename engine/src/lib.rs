@@ -67,7 +67,8 @@ pub mod internals;
 pub use config::{Config, DurabilityRule};
 pub use domain::*;
 pub use engine::{
-    Attendance, Claim, Engine, Message, NewMessage, Page, QueueGlance, RecoveryReport, Rest,
+    Attendance, Claim, Content, Engine, Message, NewMessage, Page, QueueGlance, RecoveryReport,
+    Rest,
 };
 pub use error::{Error, Result};
 pub use fault::{Fault, FaultKind, Lost, LostKind, Severity};

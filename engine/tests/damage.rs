@@ -106,7 +106,7 @@ fn living(folder: &Path) -> BTreeSet<(String, u64)> {
     let mut found = BTreeSet::new();
     for queue in view.queues().expect("reads") {
         let visit = &mut |message: inspect::ViewMessage| {
-            let body = message.body().expect("it can be read");
+            let body = message.read().expect("it can be read").body;
             let text = String::from_utf8(body.to_vec()).expect("text");
             let mut parts = text.split('/');
             let queue = format!("q{}", parts.next().expect("a queue"));
@@ -144,7 +144,7 @@ fn frame(path: &Path, n: usize) -> (u64, usize) {
         assert!(length > 0, "the segment has so many frames");
         at += length.next_multiple_of(8);
     }
-    (at as u64, u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four")) as usize - 48)
+    (at as u64, u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four")) as usize - 40)
 }
 
 struct Harmed {
@@ -311,7 +311,7 @@ fn said(plan: &RepairPlan) -> Said {
 fn a_flipped_byte_in_a_frame_that_a_start_replays() {
     let plan = check("body", &[FaultKind::FrameDamaged], |harmed| {
         let (at, size) = frame(&harmed.replayed(), 5);
-        flip(&harmed.replayed(), at + 48 + size as u64 / 2);
+        flip(&harmed.replayed(), at + 40 + size as u64 / 2);
     });
     let said = said(&plan);
     assert!(!said.anything, "its head tells what it held: {plan:#?}");
@@ -330,13 +330,13 @@ fn a_flipped_byte_in_a_frame_that_a_start_replays() {
 fn a_flipped_byte_in_a_frame_below_the_checkpoints() {
     let plan = check("sealed", &[FaultKind::FrameDamaged], |harmed| {
         let (at, size) = frame(&harmed.sealed(), 3);
-        flip(&harmed.sealed(), at + 48 + size as u64 / 2);
+        flip(&harmed.sealed(), at + 40 + size as u64 / 2);
     });
     let said_sealed = said(&plan);
     assert!(!said_sealed.anything && !said_sealed.messages.is_empty(), "{plan:#?}");
     let plan = check("rewritten", &[FaultKind::FrameDamaged], |harmed| {
         let (at, size) = frame(&harmed.rewritten(), 3);
-        flip(&harmed.rewritten(), at + 48 + size as u64 / 2);
+        flip(&harmed.rewritten(), at + 40 + size as u64 / 2);
     });
     let said_rewritten = said(&plan);
     assert!(!said_rewritten.anything && !said_rewritten.messages.is_empty(), "{plan:#?}");
@@ -386,7 +386,7 @@ fn a_harmed_index() {
         |harmed| {
             fs::remove_file(harmed.sealed().with_extension("idx")).expect("removed");
             let (at, size) = frame(&harmed.sealed(), 3);
-            flip(&harmed.sealed(), at + 48 + size as u64 / 2);
+            flip(&harmed.sealed(), at + 40 + size as u64 / 2);
         },
     );
 }
@@ -579,40 +579,39 @@ fn a_clean_folder_is_left_alone_and_a_torn_tail_to_the_start() {
         let mut bytes = fs::read(&last).expect("a file");
         let end = end_of_frames(&bytes);
         // The head of a frame, and no more of it.
-        let (first, _) = bytes.split_at(4096 + 48);
-        let mut head = first[4096..].to_vec();
-        head[8..16].copy_from_slice(&(lsn_at(&bytes, end)).to_le_bytes());
-        bytes[end..end + 48].copy_from_slice(&head);
+        bytes.copy_within(4096..4096 + 40, end);
+        let base = u64::from_le_bytes(bytes[56..64].try_into().expect("eight"));
+        let lsn = (base + end as u64 - 4096).to_le_bytes();
+        bytes[end + 8..end + 12].copy_from_slice(&lsn[..4]);
         fs::write(last, bytes).expect("written");
     });
     assert_eq!(plan.steps.len(), 0, "{plan:#?}");
 }
 
-fn lsn_at(segment: &[u8], position: usize) -> u64 {
-    u64::from_le_bytes(segment[56..64].try_into().expect("eight")) + position as u64 - 4096
-}
-
 #[test]
-fn a_newer_folder_is_named_and_not_touched() {
+fn a_folder_of_another_version_is_named_and_not_touched() {
     let place = tempfile::tempdir().expect("a folder");
     let folder = place.path().join("data");
     make(&folder, true);
+    refuse(&folder, 9);
+    refuse(&folder, 1);
+}
+
+fn refuse(folder: &Path, version: u8) {
     // All of it says so: this is no flipped byte.
-    for path in every_file(&folder) {
+    for path in every_file(folder) {
         let mut bytes = fs::read(&path).expect("a file");
         if bytes.len() > 12 && path.file_name().is_some_and(|name| name != "LOCK") {
-            bytes[8] = 9;
+            bytes[8] = version;
             // A newer version may keep its checksum elsewhere.
             bytes[12] ^= 1;
             fs::write(path, bytes).expect("written");
         }
     }
-    let found = inspect::verify_in(&folder, &env(), &mut ()).expect("checks");
-    assert_eq!(
-        found.findings.iter().map(|one| one.kind).collect::<Vec<_>>(),
-        [FaultKind::NewerVersion]
-    );
-    assert!(inspect::apply_repair_in(&folder, &env(), &mut ()).is_err());
+    let found = inspect::verify_in(folder, &env(), &mut ()).expect("checks");
+    let kinds: Vec<_> = found.findings.iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [FaultKind::OtherVersion]);
+    assert!(inspect::apply_repair_in(folder, &env(), &mut ()).is_err());
 }
 
 /// splitmix64.

@@ -3,7 +3,8 @@
 
 use marconi_engine::env::{Environment, ManualClock};
 use marconi_engine::inspect::{
-    self, BuildOptions, FolderBuilder, Follow, FrameOptions, MessageImage, Step, View, ViewMessage,
+    self, BuildOptions, FolderBuilder, Follow, FrameOptions, MessageImage, Step, View, ViewContent,
+    ViewMessage,
 };
 use marconi_engine::log::record::Record;
 use marconi_engine::{
@@ -47,9 +48,9 @@ fn state(folder: &Path, now_ms: u64) -> Vec<String> {
         lines.push(format!("{queue:?}"));
         lines.push(format!("{:?}", view.image(&queue.key).expect("reads")));
         let visit = &mut |message: ViewMessage| {
-            let (body, client) = (message.body().expect("reads"), message.client().expect("reads"));
-            let ViewMessage { id, created_ms, posted_ttl_s, ttl_s, expires_ms, claim, .. } =
-                message;
+            let ViewContent { created_ms, posted_ttl_s, ttl_s, client, body, .. } =
+                message.read().expect("reads");
+            let ViewMessage { id, expires_ms, claim, .. } = message;
             lines.push(format!(
                 "{id} {created_ms} {posted_ttl_s} {ttl_s} {expires_ms} {claim:?} {client:?} {body:?}"
             ));
@@ -110,13 +111,13 @@ fn a_folder_built_from_a_view_is_the_same_state_and_goes_on() {
     for queue in view.queues().expect("reads") {
         builder.queue(view.image(&queue.key).expect("reads").expect("it is there")).expect("takes");
         let visit = &mut |message: ViewMessage| {
-            let body = message.body().expect("reads");
+            let content = message.read().expect("reads");
             let image = MessageImage {
                 seq: message.id.seq,
-                created_ms: message.created_ms,
-                ttl_s: message.posted_ttl_s,
-                client: message.client().expect("reads"),
-                body: &body,
+                created_ms: content.created_ms,
+                ttl_s: content.posted_ttl_s,
+                client: content.client,
+                body: &content.body,
             };
             builder.message(image).expect("takes");
             ControlFlow::Continue(())
@@ -200,8 +201,8 @@ fn looks_beside_a_running_engine_see_a_sound_folder_and_every_frame() {
     assert!(seen.is_sorted_by(|one, next| one < next), "each post once, in order");
     let view = View::open(&folder).expect("opens");
     let visit = &mut |message: ViewMessage| {
-        let body = message.body().expect("reads");
-        if let Some(number) = number(&body) {
+        let content = message.read().expect("reads");
+        if let Some(number) = number(&content.body) {
             assert!(seen.binary_search(&number).is_ok(), "{number} lives and was not seen");
         }
         ControlFlow::Continue(())

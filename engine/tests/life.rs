@@ -221,6 +221,97 @@ fn damage_an_index_and_expire(from_end: u64) {
     engine.crash();
 }
 
+/// Beside entries in memory, in the runs of indexes, in frames: who posted is told in three places.
+#[test]
+fn a_listing_leaves_out_ones_own_wherever_that_is_told() {
+    const POSTERS: [ClientId; 3] = [ClientId(7 << 64 | 5), ClientId(6), ClientId(8)];
+    let world = World::new();
+    let environment = || Environment {
+        clock: world.clock.clone(),
+        background: Background::Caller,
+        ..Environment::system()
+    };
+    let engine = Engine::open_in(world.config(), environment()).expect("it opens");
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
+    let body = vec![b'1'; 20 << 10];
+    // Runs of one poster and of two, each in frames of one message and of three.
+    let mut posted = [Vec::new(), Vec::new(), Vec::new()];
+    for number in 0..200_usize {
+        let poster = if number < 100 { 0 } else { number % 5 / 4 };
+        let new = vec![NewMessage { ttl_s: 3600, body: &body }; [1, 3][number % 2]];
+        let ids = engine.post(&queue(), POSTERS[poster], &new, None).expect("posts").wait();
+        posted[poster].extend(ids.expect("durable"));
+    }
+    let check = |engine: &Engine, when: &str| {
+        for (client, limit) in POSTERS.into_iter().flat_map(|client| [(client, 7), (client, 1000)])
+        {
+            let filter = ListFilter { not_by: Some(client), include_claimed: true };
+            let (mut seen, mut marker) = (Vec::new(), None);
+            loop {
+                let page = engine.list(&queue(), marker, limit, filter).expect("lists");
+                let page = page.wait().expect("durable");
+                assert!(page.messages.len() <= limit);
+                seen.extend(page.messages.iter().map(|message| message.id));
+                marker = page.next;
+                if page.messages.len() < limit {
+                    break;
+                }
+            }
+            let others = POSTERS.iter().zip(&posted).filter(|(other, _)| **other != client);
+            let mut expected: Vec<_> = others.flat_map(|(_, ids)| ids).copied().collect();
+            expected.sort_by_key(|id: &MessageId| id.seq);
+            assert_eq!(seen, expected, "{when}, all but those of {client:?}");
+        }
+    };
+    check(&engine, "as posted");
+    engine.sync().expect("is durable");
+    engine.prepare().expect("indexes what is full");
+    check(&engine, "indexed");
+    engine.compact().expect("compacts");
+    check(&engine, "compacted");
+    engine.crash();
+    let engine = Engine::open_in(world.config(), environment()).expect("it opens");
+    check(&engine, "opened again");
+    engine.crash();
+}
+
+/// A body that rotted fails whoever reads it, and nobody else.
+#[test]
+fn a_rotten_message_stands_in_the_way_of_none_but_its_readers() {
+    let world = World::new();
+    let environment = Environment {
+        clock: world.clock.clone(),
+        background: Background::Caller,
+        ..Environment::system()
+    };
+    let engine = Engine::open_in(world.config(), environment).expect("it opens");
+    engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
+    let body = vec![b'1'; 60 << 10];
+    for number in 0..40 {
+        let new = [NewMessage { ttl_s: 3600, body: &body }];
+        let client = ClientId(7 + number % 2);
+        engine.post(&queue(), client, &new, None).expect("posts").wait().expect("durable");
+    }
+    engine.prepare().expect("indexes what is full");
+    // The first message is the second frame of the first segment.
+    let path = world.folder.path().join("data/log/00000000000000000001.seg");
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("opens");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"2", 4096 + 1000).expect("is damaged");
+
+    let list = |client: u128| {
+        let filter = ListFilter { not_by: Some(ClientId(client)), include_claimed: true };
+        let page = engine.list(&queue(), None, 5, filter).expect("lists").wait().expect("durable");
+        let read = |message: &Message| message.read().is_ok();
+        page.messages.iter().map(|one| (one.id.seq.0, read(one))).collect::<Vec<_>>()
+    };
+    assert_eq!(list(7), [(2, true), (4, true), (6, true), (8, true), (10, true)]);
+    assert_eq!(list(8), [(1, false), (3, true), (5, true), (7, true), (9, true)]);
+    let stats = engine.stats(&queue()).expect("counts").wait().expect("durable");
+    let (oldest, newest) = stats.ends.expect("there are some");
+    assert_eq!((oldest.id.seq.0, newest.id.seq.0, oldest.age_s), (1, 40, newest.age_s));
+    engine.crash();
+}
+
 #[test]
 fn starts_that_write_nothing_can_follow_each_other_however_they_end() {
     let world = World::new();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use marconi_engine::internals;
-use marconi_engine::log::frame::{HEAD_SIZE, Head, Kind};
+use marconi_engine::log::frame::{AT_LIMIT_MS, HEAD_SIZE, Head, Kind};
 use marconi_engine::log::record::Record;
 use marconi_engine::log::scan::{ScanEnd, Scanner};
 use marconi_engine::{ClaimId, Lsn, Marker, MessageId};
@@ -97,12 +97,11 @@ pub fn frame(bytes: &[u8]) {
     let head = Head {
         length: 0,
         lsn: Lsn(word(0)),
-        at_ms: word(8),
+        at_ms: word(8) % AT_LIMIT_MS,
         queue: word(16),
         seq: u64::from(fixed[24]),
         behind: u32::from(fixed[25]),
         kind: Kind::ALL[usize::from(fixed[26]) % Kind::ALL.len()],
-        count: u16::from_le_bytes([fixed[28], fixed[29]]),
     };
     let written = internals::encode_frame(head, payload);
     let (read, found) = internals::decode_frame(&written, Some(head.lsn)).expect("just written");
@@ -115,13 +114,15 @@ fn record(head: &Head, payload: &[u8]) {
     match Record::decode(head, payload) {
         Ok(Record::Posted { messages, .. }) => {
             for message in messages.flatten() {
-                assert!(message.offset >= HEAD_SIZE);
+                let is_alone = head.kind == Kind::PostedOne;
+                assert_eq!(message.offset == 0, is_alone);
+                assert!(is_alone || message.offset > HEAD_SIZE);
                 assert!(message.offset + message.bytes.len() <= HEAD_SIZE + payload.len());
                 assert!(message.bytes.ends_with(message.body));
             }
         }
         Ok(Record::Claimed { seqs, .. } | Record::Deleted { seqs, .. }) => {
-            assert_eq!(seqs.iter().count(), usize::from(head.count));
+            assert_eq!(seqs.iter().count() as u64, seqs.count());
         }
         Ok(_) | Err(_) => {}
     }
@@ -146,11 +147,12 @@ pub fn segment(bytes: &[u8]) {
         if length < HEAD_SIZE || at + length > file.len() {
             break;
         }
-        let lsn = base.wrapping_add((at - block) as u64);
-        file[at + 8..at + 16].copy_from_slice(&lsn.to_le_bytes());
+        let lsn = base.wrapping_add((at - block) as u64).to_le_bytes();
+        file[at + 8..at + 12].copy_from_slice(&lsn[..4]);
         let mut crc = crc32fast::Hasher::new();
         crc.update(&file[at + HEAD_SIZE..at + length]);
         crc.update(&file[at + 4..at + HEAD_SIZE]);
+        crc.update(&lsn[4..]);
         file[at..at + 4].copy_from_slice(&crc.finalize().to_le_bytes());
         at += length.next_multiple_of(8);
     }

@@ -10,7 +10,7 @@ use marconi_engine::files::format::{
 };
 use marconi_engine::files::segment_index::{self, ArchivedEntry, ArchivedRun, OVERHEAD};
 use marconi_engine::log::frame::{ALIGNMENT, HEAD_SIZE, Kind};
-use marconi_engine::log::record::{MESSAGE_HEAD_SIZE, POST_HEAD_SIZE};
+use marconi_engine::log::record::{MESSAGE_HEAD_SIZE, POST_HEAD_SIZE, POST_ONE_HEAD_SIZE};
 use marconi_engine::{ClientId, Config, Durability, Engine, NewMessage, QueueKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{offset_of, size_of};
@@ -66,7 +66,7 @@ fn page() -> Page {
 fn the_numbers_are_those_of_the_code() {
     let page = page();
     assert!(page.text.contains(&format!("Format version **{VERSION}**")), "the version");
-    assert!(page.text.contains(&format!("size` + {OVERHEAD},")), "the overhead");
+    assert!(page.text.contains(&format!("size + {OVERHEAD},")), "the overhead");
     assert!(page.text.contains(&format!("The header takes {HEADER_SIZE} bytes")), "headers");
     let first = format!("the first frame begins at byte {SEGMENT_HEADER_SIZE}");
     assert!(page.text.contains(&first), "the first frame");
@@ -91,6 +91,7 @@ fn the_numbers_are_those_of_the_code() {
     for (heading, field, offset) in [
         ("Frame", "payload", HEAD_SIZE),
         ("Payload of Posted", "messages", POST_HEAD_SIZE),
+        ("Payload of PostedOne", "body", POST_ONE_HEAD_SIZE),
         ("Message", "extensions, body", MESSAGE_HEAD_SIZE),
         ("Section", "archive", checkpoint::SECTION_HEADER_SIZE),
     ] {
@@ -113,18 +114,20 @@ fn the_archives_lie_as_the_page_says() {
     check!(
         "Run",
         ArchivedRun,
-        56,
+        72,
         queue,
         first_seq,
         last_seq,
         due_ms,
         cost,
+        client_low,
+        client_high,
         start,
         count,
         crc,
         reserved
     );
-    check!("Entry", ArchivedEntry, 32, seq_delta, position, size, ttl_s, created_and_flags, client);
+    check!("Entry", ArchivedEntry, 16, seq_delta, location, expires_and_cost);
     check!(
         "Queue",
         ArchivedQueueShape,
@@ -207,11 +210,14 @@ fn make(data: &Path) -> Made {
     };
     let jobs = QueueKey::new(Some("p"), "jobs").expect("short");
     let short_lived = QueueKey::new(None, "short-lived").expect("short");
-    let bodies: Vec<Vec<u8>> = (0..20u8).map(|number| vec![number; 150_000]).collect();
+    let bodies: Vec<Vec<u8>> = (0..20u8).map(|number| vec![number; 100_000]).collect();
+    // By themselves and in pairs.
     let post = |engine: &Engine, bodies: &[Vec<u8>]| {
-        for body in bodies {
-            let message = NewMessage { ttl_s: 3600, body };
-            let posted = engine.post(&jobs, ClientId(5), &[message], None);
+        let (alone, together) = bodies.split_at(bodies.len() / 2);
+        for bodies in alone.chunks(1).chain(together.chunks(2)) {
+            let messages: Vec<_> =
+                bodies.iter().map(|body| NewMessage { ttl_s: 3600, body }).collect();
+            let posted = engine.post(&jobs, ClientId(5), &messages, None);
             posted.expect("posts").wait().expect("durable");
         }
     };
@@ -273,6 +279,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Resumed => "Resumed",
         Kind::SegmentEnd => "SegmentEnd",
         Kind::SegmentRetired => "SegmentRetired",
+        Kind::PostedOne => "PostedOne",
     }
 }
 
@@ -301,6 +308,7 @@ struct Reader {
     claim: Layout,
     range: Layout,
     posted: Layout,
+    posted_one: Layout,
     kinds: BTreeMap<u64, String>,
     magic: BTreeMap<String, String>,
 }
@@ -327,6 +335,7 @@ impl Reader {
             claim: layout("Claim"),
             range: layout("Range"),
             posted: layout("Payload of Posted"),
+            posted_one: layout("Payload of PostedOne"),
             kinds: kinds.map(|row| (row[0].parse().expect("a kind"), row[1].clone())).collect(),
             magic: magic.map(|row| (row[0].clone(), row[1].replace("\\n", "\n"))).collect(),
         }
@@ -349,17 +358,25 @@ impl Reader {
             if length == 0 {
                 return;
             }
-            assert_eq!(self.frame.get(bytes, at, "lsn"), base + at as u64 - 4096);
+            let lsn = base + at as u64 - 4096;
+            assert_eq!(self.frame.get(bytes, at, "lsn_low"), lsn & 0xffff_ffff);
             let payload = at + self.frame.offset("payload");
             let mut crc = crc32fast::Hasher::new();
             crc.update(&bytes[payload..at + length]);
             crc.update(&bytes[at + 4..payload]);
+            crc.update(&lsn.to_le_bytes()[4..]);
             assert_eq!(self.frame.get(bytes, at, "crc"), u64::from(crc.finalize()));
             assert_eq!(self.frame.get(bytes, at, "flags"), 0);
             let kind = &self.kinds[&self.frame.get(bytes, at, "kind")];
             seen.kinds.insert(kind.clone());
             match kind.as_str() {
                 "Posted" => self.messages(bytes, at, payload, seen),
+                "PostedOne" => {
+                    assert_eq!(self.posted_one.get(bytes, payload, "client"), 5);
+                    assert_eq!(self.posted_one.get(bytes, payload, "ttl_s"), 3600);
+                    let body = payload + self.posted_one.offset("body");
+                    seen.bodies.push(bytes[body..at + length].to_vec());
+                }
                 "QueueCreated" => seen.keys.push(self.key(bytes, payload)),
                 "SegmentEnd" => return,
                 _ => {}
@@ -371,15 +388,18 @@ impl Reader {
     fn messages(&self, bytes: &[u8], frame: usize, payload: usize, seen: &mut Seen) {
         let mut at = payload + self.posted.offset("messages");
         assert_eq!(self.posted.get(bytes, payload, "client"), 5);
-        for _ in 0..self.frame.get(bytes, frame, "count") {
+        let client = payload + self.posted.offset("client");
+        for _ in 0..self.posted.get(bytes, payload, "count") {
             assert_eq!(self.message.get(bytes, at, "back"), (at - frame) as u64);
             assert_eq!(self.message.get(bytes, at, "encoding"), 0);
             let body = at
                 + self.message.offset("extensions, body")
                 + self.message.get(bytes, at, "extensions_size") as usize;
             let end = body + self.message.get(bytes, at, "body_size") as usize;
-            let crc = u64::from(crc32fast::hash(&bytes[at + 4..end]));
-            assert_eq!(self.message.get(bytes, at, "crc"), crc);
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(&bytes[client..client + 16]);
+            crc.update(&bytes[at + 4..end]);
+            assert_eq!(self.message.get(bytes, at, "crc"), u64::from(crc.finalize()));
             seen.bodies.push(bytes[body..end].to_vec());
             at = end;
         }
@@ -405,7 +425,7 @@ impl Reader {
         let (runs, run_count) = self.list(bytes, root + self.root.offset("runs"));
         let (entries, _) = self.list(bytes, root + self.root.offset("entries"));
         assert_eq!(self.index.get(bytes, 0, "run_count"), run_count as u64);
-        let crc = u64::from(crc32fast::hash(&bytes[runs..runs + run_count * 56]));
+        let crc = u64::from(crc32fast::hash(&bytes[runs..runs + run_count * 72]));
         assert_eq!(self.index.get(bytes, 0, "runs_crc"), crc);
         let engine_id = |table: &Layout, bytes: &[u8]| {
             let start = table.offset("engine_id");
@@ -416,20 +436,38 @@ impl Reader {
             let whose = self.segment.get(segment, 0, field);
             assert_eq!(self.index.get(bytes, 0, field), whose, "{field}");
         }
-        for run in (0..run_count).map(|number| runs + number * 56) {
-            let first = entries + self.run.get(bytes, run, "start") as usize * 32;
+        for run in (0..run_count).map(|number| runs + number * 72) {
+            let first = entries + self.run.get(bytes, run, "start") as usize * 16;
             let count = self.run.get(bytes, run, "count") as usize;
-            let crc = u64::from(crc32fast::hash(&bytes[first..first + count * 32]));
+            let crc = u64::from(crc32fast::hash(&bytes[first..first + count * 16]));
             assert_eq!(self.run.get(bytes, run, "crc"), crc);
             let mut cost = 0;
-            for entry in (0..count).map(|number| first + number * 32) {
-                let position = self.entry.get(bytes, entry, "position") as usize;
-                let size = self.entry.get(bytes, entry, "size");
-                assert_eq!(self.message.get(segment, position, "ttl_s"), 3600);
-                assert_eq!(self.message.get(segment, position, "body_size") + 20, size);
-                cost += size + 103;
+            let mut posters = BTreeSet::new();
+            for entry in (0..count).map(|number| first + number * 16) {
+                let location = self.entry.get(bytes, entry, "location") as usize;
+                let position = location & ((1 << 31) - 1);
+                let (frame, body_size) = if location >> 31 == 1 {
+                    let length = self.frame.get(segment, position, "length");
+                    (position, length - self.frame.offset("payload") as u64 - 20)
+                } else {
+                    let back = self.message.get(segment, position, "back") as usize;
+                    (position - back, self.message.get(segment, position, "body_size"))
+                };
+                let packed = self.entry.get(bytes, entry, "expires_and_cost");
+                let due_ms = self.frame.get(segment, frame, "at_ms") + 3_600_000;
+                assert_eq!(packed & ((1 << 48) - 1), due_ms);
+                let told = (packed >> 48 & 0x7ff) << (packed >> 59);
+                let least = body_size + 83;
+                assert!(told >= least && told < least + least / 1000, "{told} for {least}");
+                cost += told;
+                posters.insert(self.posted.get(
+                    segment,
+                    frame + self.frame.offset("payload"),
+                    "client",
+                ));
             }
             assert_eq!(self.run.get(bytes, run, "cost"), cost);
+            assert_eq!(posters, BTreeSet::from([self.run.get(bytes, run, "client_low")]));
         }
     }
 

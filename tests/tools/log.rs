@@ -244,6 +244,26 @@ fn an_export_comes_back_the_same() {
     let refused = marconi(&["log", "export", &folder, "--output", &file]).refused();
     assert!(refused.contains("is there already"), "{refused}");
 
+    // What cannot be read of the copy stands in the place of it, and the rest is shown.
+    let hurt = path("hurt");
+    marconi(&["log", "import", &hurt, &file]).ok();
+    let segment = format!("{hurt}/log/{:020}.g1.seg", 1);
+    let mut bytes = std::fs::read(&segment).expect("a segment");
+    let third = bytes.windows(5).rposition(|bytes| bytes == b"three").expect("a body");
+    bytes[third] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    let ran = marconi(&["log", "messages", &hurt, "acme/mail", "--json"]);
+    let all = documents(&ran.stdout);
+    assert_eq!((ran.code, all.len()), (Some(1), 5), "{ran:?}");
+    let (read, unread): (Vec<Value>, Vec<Value>) =
+        all.into_iter().partition(|line| line["fault"].is_null());
+    assert!(read.iter().all(|line| !line["ttl_s"].is_null()));
+    assert_eq!(numbers(&unread, "seq"), [3]);
+    assert!(unread[0]["fault"].as_str().expect("a text").contains(&segment), "{unread:?}");
+    assert_eq!(unread[0]["ttl_s"], Value::Null);
+    let text = marconi(&["log", "messages", &hurt, "acme/mail"]).stdout;
+    assert!(text.contains("cannot be read: "), "{text}");
+
     // By way of a pipe, one queue of them.
     let (bodies, other) = (path("bodies"), path("other"));
     let one = ["log", "export", &folder, "--queue", "acme/mail", "--bodies", &bodies];

@@ -50,9 +50,8 @@ impl Engine {
                 }
                 let seqs: Vec<Seq> = taken.iter().map(|located| located.seq).collect();
                 payload.claimed(ttl_s, grace_s, &seqs);
-                let count = taken.len();
                 let draft = Some((queue.id, taken));
-                Ok(Decision::Write { kind: Kind::Claimed, seq: 0, count, draft })
+                Ok(Decision::Write { kind: Kind::Claimed, seq: 0, draft })
             };
             let finish = |draft: Option<(QueueId, Vec<Located>)>, written: Written<'_>| {
                 let (queue, taken) = draft?;
@@ -61,7 +60,7 @@ impl Engine {
                 let id = ClaimId(lsn);
                 let messages = taken.into_iter().map(|mut located| {
                     located.claim = Some(id);
-                    located.ttl_s = state.ttl_s(located.seq).unwrap_or(located.ttl_s);
+                    located.ttl_s = state.ttl_s(located.seq).or(located.ttl_s);
                     Message::new(queue, located, at_ms)
                 });
                 Some(Claim { id, ttl_s, age_s: 0, messages: messages.collect() })
@@ -107,7 +106,7 @@ impl Engine {
         let renewed = self.change_at(key, ask, at_ms, |queue, payload| {
             queue.decide_claim_change(id, at_ms)?;
             payload.renewed(ttl_s, grace_s);
-            Ok(Decision::Write { kind: Kind::Renewed, seq: id.0.0, count: 0, draft: () })
+            Ok(Decision::Write { kind: Kind::Renewed, seq: id.0.0, draft: () })
         });
         renewed.map_err(absent_claim)
     }
@@ -129,7 +128,7 @@ impl Engine {
                 return Ok(Decision::Nothing(()));
             }
             payload.empty();
-            Ok(Decision::Write { kind: Kind::Released, seq: id.0.0, count: 0, draft: () })
+            Ok(Decision::Write { kind: Kind::Released, seq: id.0.0, draft: () })
         });
         self.or_absent(key, ask, released)
     }

@@ -8,12 +8,13 @@ use crate::domain::{
 use crate::error::{Error, Result};
 use crate::log::frame::Kind;
 use crate::log::record::{MESSAGE_HEAD_SIZE, Payload};
-use crate::log::segment::Segment;
 use crate::metrics::add;
 use crate::receipt::Receipt;
-use crate::state::queue::{LIST_ROOM, Located, Queue};
+use crate::state::queue::{LIST_ROOM, Listing, Located, Queue};
 use bytes::Bytes;
-use std::sync::Arc;
+
+/// A page that lacks messages, since those found were left out, goes on with so many together.
+const LIST_MORE: usize = 1024;
 
 /// A message to be posted.
 #[derive(Debug, Clone, Copy)]
@@ -24,43 +25,65 @@ pub struct NewMessage<'a> {
     pub body: &'a [u8],
 }
 
-/// A message as it is read. Its body is still in the log until [`Message::body`] is called.
+/// A message that was found. What it says is still in the log until [`Message::read`] is called.
 #[derive(Debug, Clone)]
 pub struct Message {
     /// Its id.
     pub id: MessageId,
-    /// Seconds to live: as posted, or as a claim extended it.
-    pub ttl_s: u32,
-    /// Whole seconds since it was posted; never negative.
-    pub age_s: u64,
     /// The live claim that holds it.
     pub claim: Option<ClaimId>,
-    segment: Arc<Segment>,
-    position: u32,
-    size: u32,
+    located: Located,
+    now_ms: u64,
+}
+
+/// What a message says.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// Seconds to live: as posted, or as a claim extended it.
+    pub ttl_s: u32,
+    /// Whole seconds since it was posted, at the time it was looked for; never negative.
+    pub age_s: u64,
+    /// The bytes posted: a slice of the mapped log, not a copy.
+    pub body: Bytes,
 }
 
 impl Message {
     pub(super) fn new(queue: QueueId, located: Located, now_ms: u64) -> Message {
-        Message {
-            id: MessageId { queue, seq: located.seq },
-            ttl_s: located.ttl_s,
-            age_s: now_ms.saturating_sub(located.entry.created_ms()) / 1000,
-            claim: located.claim,
-            segment: located.segment,
-            position: located.entry.position,
-            size: located.entry.size,
-        }
+        let id = MessageId { queue, seq: located.seq };
+        Message { id, claim: located.claim, located, now_ms }
     }
 
-    /// The bytes posted: a slice of the mapped log, not a copy. Its checksum is checked here. May
-    /// read from disk, when the pages are not in memory.
+    /// Reads it, and checks its checksum. May read from disk, when the pages are not in memory. Once the receipt that
+    /// it came with is answered.
     ///
     /// # Errors
     /// `Damaged` when the bytes are not those that were posted.
-    pub fn body(&self) -> Result<Bytes> {
-        self.segment.read_body(self.position, self.size, self.id)
+    pub fn read(&self) -> Result<Content> {
+        let read = self.located.read(self.id.queue)?;
+        let age_ms = self.now_ms.saturating_sub(read.created_ms);
+        Ok(Content { ttl_s: read.ttl_s, age_s: age_ms / 1000, body: read.stored.body })
     }
+
+    /// Its body alone.
+    ///
+    /// # Errors
+    /// As [`Message::read`].
+    pub fn body(&self) -> Result<Bytes> {
+        Ok(self.read()?.body)
+    }
+}
+
+/// Writes the payload of a post, and says the kind of its frame.
+fn write_messages(payload: &mut Payload, client: ClientId, messages: &[NewMessage<'_>]) -> Kind {
+    if let [only] = messages {
+        payload.posted_one(client, only.ttl_s, only.body);
+        return Kind::PostedOne;
+    }
+    payload.posted(client);
+    for message in messages {
+        payload.message(message.ttl_s, message.body);
+    }
+    Kind::Posted
 }
 
 /// A page of a listing.
@@ -90,18 +113,14 @@ impl Engine {
         self.check_size(size)?;
         let at_ms = self.core.now_ms();
         PAYLOAD.with_borrow_mut(|payload| {
-            payload.posted(client);
-            for message in messages {
-                payload.message(message.ttl_s, message.body);
-            }
+            let kind = write_messages(payload, client, messages);
             let crc = payload.crc();
             let decide = |queue: &mut Queue, _: &mut Payload| {
                 let first = queue.next_seq.0;
                 let ids = (first..first + messages.len() as u64)
                     .map(|seq| MessageId { queue: queue.id, seq: Seq(seq) })
                     .collect();
-                let count = messages.len();
-                Ok(Decision::Write { kind: Kind::Posted, seq: first, count, draft: ids })
+                Ok(Decision::Write { kind, seq: first, draft: ids })
             };
             let receipt = self.write(key, ask, at_ms, payload, Some(crc), decide, |ids, _| ids)?;
             add(&self.core.counters.posted, messages.len() as u64);
@@ -125,19 +144,24 @@ impl Engine {
         page.messages.reserve(limit.min(LIST_ROOM));
         let view = self.view();
         let mut from = after.map_or(Seq(0), |marker| marker.seq);
+        let mut wanted = limit;
+        let mut of = after.map(|marker| marker.queue);
         loop {
-            let mut more = None;
-            let engine_id = self.core.engine_id;
+            let mut looked = Listing::default();
+            let mut looked_ms = 0;
             let receipt = self.read(key, view, |queue, now_ms| {
-                if after.is_some_and(|marker| marker.queue != queue.id) {
+                // Of the one the listing began with: it may have been made again meanwhile.
+                if *of.get_or_insert(queue.id) != queue.id {
                     return Ok(());
                 }
-                let left = limit - page.messages.len();
-                let listing = queue.list(from, left, filter, engine_id, now_ms)?;
-                more = listing.more_from;
-                let shown = |found: &Located| self.shows(view, queue.durability, found);
-                let messages = listing.found.into_iter().filter(shown);
-                page.messages.extend(messages.map(|found| Message::new(queue.id, found, now_ms)));
+                looked = queue.list(from, wanted, filter, now_ms)?;
+                looked_ms = now_ms;
+                let count = looked.found.len();
+                looked.found.retain(|found| self.shows(view, queue.durability, found));
+                if looked.found.len() < count {
+                    // Nothing behind what is not to be shown yet is.
+                    looked.more_from = None;
+                }
                 Ok(())
             });
             let receipt = match receipt {
@@ -147,14 +171,26 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
             };
-            let Some(more) = more.filter(|_| page.messages.len() < limit) else {
+            let queue = of.unwrap_or(QueueId(0));
+            for located in looked.found {
+                if page.messages.len() == limit {
+                    break;
+                }
+                // Without the queue's lock: it may take reading from disk.
+                let is_own = located.is_by_unknown
+                    && filter.leaves_out(located.segment.client(located.entry.at())?);
+                if !is_own {
+                    page.messages.push(Message::new(queue, located, looked_ms));
+                }
+            }
+            let Some(more) = looked.more_from.filter(|_| page.messages.len() < limit) else {
                 page.next = page
                     .messages
                     .last()
                     .map(|message| Marker { queue: message.id.queue, seq: message.id.seq });
                 return Ok(receipt.map(|()| page));
             };
-            from = more;
+            (from, wanted) = (more, LIST_MORE);
         }
     }
 
@@ -206,7 +242,7 @@ impl Engine {
             };
             payload.deleted(&[seq]);
             let claim = claim.flatten().map_or(0, |claim| claim.0.0);
-            Ok(Decision::Write { kind: Kind::Deleted, seq: claim, count: 1, draft: () })
+            Ok(Decision::Write { kind: Kind::Deleted, seq: claim, draft: () })
         });
         self.or_absent(key, ask, deleted)
     }
@@ -232,7 +268,7 @@ impl Engine {
                 return Ok(Decision::Nothing(()));
             }
             payload.deleted(&living);
-            Ok(Decision::Write { kind: Kind::Deleted, seq: 0, count: living.len(), draft: () })
+            Ok(Decision::Write { kind: Kind::Deleted, seq: 0, draft: () })
         });
         self.or_absent(key, ask, deleted)
     }

@@ -12,7 +12,7 @@ use crate::log::tail::{NewFrame, Refused};
 use crate::metrics::add;
 use crate::receipt::Receipt;
 use crate::state::queue::Queue;
-use crate::state::ranges::Walk;
+use crate::state::ranges::{Found, Walk};
 use bytes::Bytes;
 
 /// A queue as [`Engine::visit_queues`] shows it: what is in memory at once, what takes a look into an
@@ -57,10 +57,10 @@ impl QueueGlance<'_> {
     pub fn oldest_created_ms(&self) -> Result<Option<u64>> {
         let mut oldest = None;
         self.queue.ranges.walk(Seq(0), |found| {
-            oldest = Some(found.entry.created_ms());
+            oldest = Some(found);
             Walk::Stop
         })?;
-        Ok(oldest)
+        self.created_ms(oldest)
     }
 
     /// When the newest message was posted; `None` when there is none.
@@ -68,7 +68,12 @@ impl QueueGlance<'_> {
     /// # Errors
     /// `Damaged`.
     pub fn newest_created_ms(&self) -> Result<Option<u64>> {
-        Ok(self.queue.ranges.last()?.map(|found| found.entry.created_ms()))
+        self.created_ms(self.queue.ranges.last()?)
+    }
+
+    fn created_ms(&self, found: Option<Found>) -> Result<Option<u64>> {
+        let created_ms = |found| self.queue.ranges.created_ms(&found);
+        found.map(created_ms).transpose()
     }
 
     /// Milliseconds since a moment, never negative.
@@ -94,7 +99,7 @@ impl Engine {
                     return Ok(Decision::Nothing(()));
                 }
                 payload.queue_changed(floor, None);
-                Ok(Decision::Write { kind: Kind::QueueChanged, seq: 0, count: 0, draft: () })
+                Ok(Decision::Write { kind: Kind::QueueChanged, seq: 0, draft: () })
             });
             match changed {
                 Ok(receipt) => return Ok(receipt.map(|()| Created::Existing)),
@@ -120,7 +125,6 @@ impl Engine {
                     at_ms,
                     queue: 0,
                     seq: 0,
-                    count: 0,
                     payload: &payload.bytes,
                     crc: payload.crc(),
                 };
@@ -171,7 +175,7 @@ impl Engine {
         self.check_size(metadata.len() as u64)?;
         self.change(key, ask, |_, payload| {
             payload.queue_changed(None, Some(metadata));
-            Ok(Decision::Write { kind: Kind::QueueChanged, seq: 0, count: 0, draft: () })
+            Ok(Decision::Write { kind: Kind::QueueChanged, seq: 0, draft: () })
         })
     }
 
@@ -194,7 +198,6 @@ impl Engine {
                 at_ms,
                 queue: queue.id.0,
                 seq: 0,
-                count: 0,
                 payload: &[],
                 crc: checksum::begin(),
             };

@@ -7,7 +7,7 @@ use crate::log::frame::{u32_at, u64_at};
 use std::path::{Path, PathBuf};
 
 /// The version this program writes, and the newest it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The file that says whose folder this is.
 pub const FORMAT_FILE: &str = "FORMAT";
@@ -42,6 +42,11 @@ pub enum BadHeader {
     /// A version this program does not know.
     #[error("format version {0} is newer than version {VERSION}, the newest this program reads")]
     Version(u32),
+    /// The version that was never released.
+    #[error(
+        "format version {0} is older than version {VERSION}, the first that was released; export it with the program that wrote it, and import that"
+    )]
+    Older(u32),
     /// Damage.
     #[error("the header's checksum does not match")]
     Checksum,
@@ -108,8 +113,10 @@ pub(crate) fn decode(magic: [u8; 8], bytes: &[u8]) -> Result<&[u8], BadHeader> {
     if version > VERSION {
         return Err(BadHeader::Version(version));
     }
-    if version == 0 {
-        return Err(BadHeader::Numbers);
+    match version {
+        0 => return Err(BadHeader::Numbers),
+        1 => return Err(BadHeader::Older(version)),
+        _ => {}
     }
     if checksum::of(&bytes[16..]) != u32_at(bytes, 12) {
         return Err(BadHeader::Checksum);
@@ -263,6 +270,9 @@ mod tests {
         let mut newer = bytes;
         newer[8] = 9;
         assert_eq!(SegmentHeader::decode(&newer, 7), Err(BadHeader::Version(9)));
+        let mut older = bytes;
+        older[8] = 1;
+        assert_eq!(SegmentHeader::decode(&older, 7), Err(BadHeader::Older(1)));
         for place in 12..HEADER_SIZE {
             let mut damaged = bytes;
             damaged[place] ^= 4;

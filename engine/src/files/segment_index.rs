@@ -11,7 +11,7 @@ use crate::checksum;
 use crate::domain::{ClientId, QueueId};
 use crate::env::{Disk, PIECE_SIZE};
 use crate::error::{Error, Result};
-use crate::log::record::MessageRecord;
+use crate::log::record::{Location, MessageRecord};
 use bytes::Bytes;
 use rkyv::util::AlignedVec;
 use std::path::Path;
@@ -20,57 +20,81 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// How an index begins.
 pub const MAGIC: [u8; 8] = *b"MARCOIDX";
 
-/// Where one message lies, and what a listing has to know of it.
+/// Where one message lies, and when it dies. All else is read with its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, rkyv::Archive, rkyv::Serialize)]
 #[rkyv(derive(Debug))]
 pub struct Entry {
     /// Its number less that of the run's first.
     pub seq_delta: u32,
-    /// Where its record begins in the segment.
-    pub position: u32,
-    /// Bytes of the record: head, extensions, body.
-    pub size: u32,
-    /// Seconds to live, as posted.
-    pub ttl_s: u32,
-    /// When it was posted, in the low 48 bits; flags for later needs, 0 now, above.
-    pub created_and_flags: u64,
-    /// [`client_hash`] of the poster.
-    pub client: u64,
+    /// Where it begins in the segment, and (the highest bit) whether that is a frame of its own.
+    pub location: u32,
+    /// When it dies, if no claim extends its life, in the low 48 bits; [`Entry::cost`], packed, above.
+    pub expires_and_cost: u64,
 }
 
-const _: () = assert!(size_of::<Entry>() == 32);
-const _: () = assert!(size_of::<ArchivedEntry>() == 32);
+const _: () = assert!(size_of::<Entry>() == 16);
+const _: () = assert!(size_of::<ArchivedEntry>() == 16);
 
-/// What a message costs on disk besides its record: a frame of its own, and its entry.
-pub const OVERHEAD: u64 = 48 + 16 + 7 + 32;
+/// What a message costs on disk besides its body: a frame of its own with what fills it up, and its entry.
+pub const OVERHEAD: u64 = 40 + 20 + 7 + 16;
+
+/// Bits of a packed cost that are a part of it as it is; those above say by how many it is shifted.
+const COST_BITS: u32 = 11;
+/// Bits of the time of death.
+const EXPIRES_BITS: u32 = 48;
 
 impl Entry {
-    /// When it was posted.
-    pub fn created_ms(&self) -> u64 {
-        self.created_and_flags & ((1 << 48) - 1)
+    /// That of a message in a frame that begins at `frame_position`, and that was made at `at_ms`.
+    pub(crate) fn new(message: &MessageRecord<'_>, frame_position: u64, at_ms: u64) -> Entry {
+        let expires_ms = at_ms.saturating_add(u64::from(message.ttl_s) * 1000);
+        let expires_ms = expires_ms.min((1 << EXPIRES_BITS) - 1);
+        let cost = pack_cost(message.body.len() as u64 + OVERHEAD);
+        Entry {
+            seq_delta: 0,
+            location: Location::new(frame_position, message.offset).bits(),
+            expires_and_cost: expires_ms | u64::from(cost) << EXPIRES_BITS,
+        }
+    }
+
+    /// Where it lies.
+    pub(crate) fn at(&self) -> Location {
+        Location::from_bits(self.location)
     }
 
     /// When it dies, if no claim extends its life.
     pub fn expires_ms(&self) -> u64 {
-        self.created_ms() + u64::from(self.ttl_s) * 1000
+        self.expires_and_cost & ((1 << EXPIRES_BITS) - 1)
     }
 
-    /// What keeping it costs on disk at the most, rewritten alone: what *live bytes* count.
+    /// When it was posted, of one with this ttl.
+    pub(crate) fn created_ms(&self, ttl_s: u32) -> u64 {
+        self.expires_ms().saturating_sub(u64::from(ttl_s) * 1000)
+    }
+
+    /// What keeping it costs on disk at the most, rewritten alone: what *live bytes* count. From 2 KiB on it is
+    /// rounded up, by a thousandth at the most.
     pub fn cost(&self) -> u64 {
-        u64::from(self.size) + OVERHEAD
+        let packed = self.expires_and_cost >> EXPIRES_BITS;
+        (packed & ((1 << COST_BITS) - 1)) << (packed >> COST_BITS)
     }
 
-    fn le_bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        for (place, word) in
-            [self.seq_delta, self.position, self.size, self.ttl_s].into_iter().enumerate()
-        {
-            bytes[place * 4..place * 4 + 4].copy_from_slice(&word.to_le_bytes());
-        }
-        bytes[16..24].copy_from_slice(&self.created_and_flags.to_le_bytes());
-        bytes[24..].copy_from_slice(&self.client.to_le_bytes());
+    fn le_bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&self.seq_delta.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.location.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.expires_and_cost.to_le_bytes());
         bytes
     }
+}
+
+/// The least number that is not below `cost` and has no more than [`COST_BITS`] bits before its zeros.
+fn pack_cost(cost: u64) -> u16 {
+    let mut shift = (u64::BITS - cost.leading_zeros()).saturating_sub(COST_BITS);
+    let mut part = (cost + (1 << shift) - 1) >> shift;
+    if part >> COST_BITS != 0 {
+        (part, shift) = (part / 2, shift + 1);
+    }
+    u16::try_from(u64::from(shift) << COST_BITS | part).expect("a message is smaller than 4 GiB")
 }
 
 impl ArchivedEntry {
@@ -78,27 +102,10 @@ impl ArchivedEntry {
     pub(crate) fn read(&self) -> Entry {
         Entry {
             seq_delta: self.seq_delta.to_native(),
-            position: self.position.to_native(),
-            size: self.size.to_native(),
-            ttl_s: self.ttl_s.to_native(),
-            created_and_flags: self.created_and_flags.to_native(),
-            client: self.client.to_native(),
+            location: self.location.to_native(),
+            expires_and_cost: self.expires_and_cost.to_native(),
         }
     }
-}
-
-/// 64 bits of a client's id, mixed with the folder's own, so that nobody outside can look for two
-/// ids that share them. Equal hashes count as equal clients when a listing leaves out a client's own
-/// messages (`docs/decisions` says why that is enough).
-pub fn client_hash(client: ClientId, engine_id: u128) -> u64 {
-    let mix = |word: u64, key: u64| {
-        let product =
-            u128::from(word ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        (product ^ (product >> 64)) as u64
-    };
-    let low = mix(client.0 as u64, engine_id as u64 | 1);
-    let high = mix((client.0 >> 64) as u64, (engine_id >> 64) as u64 | 1);
-    mix(low.rotate_left(32) ^ high, 0x2545_f491_4f6c_dd1d)
 }
 
 /// What one queue has in one segment.
@@ -115,6 +122,10 @@ pub struct Run {
     pub due_ms: u64,
     /// The costs of all its entries, added up.
     pub cost: u64,
+    /// Who posted all of them, the lower half; 0 in both where that was more than one.
+    pub client_low: u64,
+    /// The upper half.
+    pub client_high: u64,
     /// The first of its entries.
     pub start: u32,
     /// How many entries.
@@ -133,16 +144,33 @@ pub(crate) struct Archive {
     entries: Vec<Entry>,
 }
 
+impl Run {
+    /// Who posted all of its messages; `None` where the index does not tell.
+    pub(crate) fn client(&self) -> Option<ClientId> {
+        let client = u128::from(self.client_high) << 64 | u128::from(self.client_low);
+        (client != 0).then_some(ClientId(client))
+    }
+}
+
 /// Collects the entries of a segment, frame by frame.
 #[derive(Debug, Default)]
 pub(crate) struct IndexBuilder {
-    messages: Vec<(QueueId, u64, Entry)>,
+    messages: Vec<Indexed>,
+}
+
+/// A message to be indexed.
+#[derive(Debug, Clone, Copy)]
+struct Indexed {
+    queue: QueueId,
+    seq: u64,
+    entry: Entry,
+    client: ClientId,
 }
 
 impl IndexBuilder {
-    /// Adds a message: its queue, its number, and where it lies.
-    pub(crate) fn push(&mut self, queue: QueueId, seq: u64, entry: Entry) {
-        self.messages.push((queue, seq, entry));
+    /// Adds a message: its queue, its number, where it lies, and who posted it.
+    pub(crate) fn push(&mut self, queue: QueueId, seq: u64, entry: Entry, client: ClientId) {
+        self.messages.push(Indexed { queue, seq, entry, client });
     }
 
     /// The archive of all that was added. `pause` is called now and then.
@@ -159,15 +187,15 @@ impl IndexBuilder {
         archive.runs.clear();
         archive.entries.clear();
         // One list to sort, instead of one for each of what may be as many queues as messages.
-        let place = |(queue, seq, _): &(QueueId, u64, Entry)| (*queue, *seq);
+        let place = |one: &Indexed| (one.queue, one.seq);
         if !self.messages.is_sorted_by_key(place) {
             self.messages.sort_by_key(place);
         }
         pause();
-        for mut rest in self.messages.chunk_by(|(one, ..), (other, ..)| one == other) {
-            while let Some((_, first_seq, _)) = rest.first().copied() {
+        for mut rest in self.messages.chunk_by(|one, other| one.queue == other.queue) {
+            while let Some(first) = rest.first() {
                 // A run ends where a number no longer fits an entry.
-                let fits = |(_, seq, _): &_| seq - first_seq <= u64::from(u32::MAX);
+                let fits = |one: &Indexed| one.seq - first.seq <= u64::from(u32::MAX);
                 let (here, after) = rest.split_at(rest.partition_point(fits));
                 archive.push_run(here, pause);
                 rest = after;
@@ -179,16 +207,20 @@ impl IndexBuilder {
 
 impl Archive {
     /// Adds a run of one queue's messages, in the order of their numbers.
-    fn push_run(&mut self, messages: &[(QueueId, u64, Entry)], pause: &mut dyn FnMut()) {
-        let (queue, first_seq, _) = messages[0];
+    fn push_run(&mut self, messages: &[Indexed], pause: &mut dyn FnMut()) {
+        let first = messages[0];
+        let mut client = first.client.0;
         let start = self.entries.len();
         let mut crc = checksum::begin();
         // Many at once: the checksum likes long pieces.
         let mut piece = [0; 64 * size_of::<Entry>()];
         let mut filled = 0;
         let (mut due_ms, mut cost) = (u64::MAX, 0);
-        for (_, seq, entry) in messages {
-            let seq_delta = u32::try_from(seq - first_seq).expect("runs are split where it ends");
+        for one @ Indexed { seq, entry, .. } in messages {
+            if one.client != first.client {
+                client = 0;
+            }
+            let seq_delta = u32::try_from(seq - first.seq).expect("runs are split where it ends");
             let entry = Entry { seq_delta, ..*entry };
             piece[filled..filled + size_of::<Entry>()].copy_from_slice(&entry.le_bytes());
             filled += size_of::<Entry>();
@@ -203,34 +235,18 @@ impl Archive {
         }
         crc.update(&piece[..filled]);
         self.runs.push(Run {
-            queue: queue.0,
-            first_seq,
-            last_seq: messages[messages.len() - 1].1,
+            queue: first.queue.0,
+            first_seq: first.seq,
+            last_seq: messages[messages.len() - 1].seq,
             due_ms,
             cost,
+            client_low: client as u64,
+            client_high: (client >> 64) as u64,
             start: u32::try_from(start).expect("a segment is smaller than 4 GiB"),
             count: u32::try_from(messages.len()).expect("a segment is smaller than 4 GiB"),
             crc: crc.finalize(),
             reserved: 0,
         });
-    }
-}
-
-/// Makes the entry of a message in a `Posted` frame that begins at `frame_position`.
-pub(crate) fn entry_of(
-    message: &MessageRecord<'_>,
-    frame_position: u64,
-    at_ms: u64,
-    client: u64,
-) -> Entry {
-    let position = frame_position + message.offset as u64;
-    Entry {
-        seq_delta: 0,
-        position: u32::try_from(position).expect("a segment is at most 1 GiB"),
-        size: u32::try_from(message.bytes.len()).expect("a message fits a segment"),
-        ttl_s: message.ttl_s,
-        created_and_flags: at_ms & ((1 << 48) - 1),
-        client,
     }
 }
 
@@ -286,7 +302,8 @@ pub(crate) fn store(disk: &dyn Disk, segment: &Path, bytes: &[u8]) -> Result<()>
 fn runs_crc(runs: &[Run]) -> u32 {
     let mut crc = checksum::begin();
     for run in runs {
-        for word in [run.queue, run.first_seq, run.last_seq, run.due_ms, run.cost] {
+        let Run { queue, first_seq, last_seq, due_ms, cost, client_low, client_high, .. } = *run;
+        for word in [queue, first_seq, last_seq, due_ms, cost, client_low, client_high] {
             crc.update(&word.to_le_bytes());
         }
         for word in [run.start, run.count, run.crc, run.reserved] {
@@ -422,11 +439,11 @@ impl SegmentIndex {
         }
     }
 
-    /// Behind the last message of all, in the segment.
+    /// Where the last message of all begins, in the segment.
     pub(crate) fn reach(&self) -> u64 {
         let runs = (0..self.run_count()).filter_map(|number| self.entries(number));
         let entries = runs.flatten().map(ArchivedEntry::read);
-        entries.map(|entry| u64::from(entry.position) + u64::from(entry.size)).max().unwrap_or(0)
+        entries.map(|entry| u64::from(entry.at().position())).max().unwrap_or(0)
     }
 
     /// What this one says otherwise than what was made of the frames; `None` when they agree. With holes
@@ -442,7 +459,7 @@ impl SegmentIndex {
                 let lacks = |entry: &Entry| {
                     let seq = wanted.first_seq + u64::from(entry.seq_delta);
                     self.find(wanted.queue, seq)
-                        .is_none_or(|found| found.position != entry.position)
+                        .is_none_or(|found| found.location != entry.location)
                 };
                 let what = || format!("it lacks messages of queue {}", wanted.queue);
                 return entries.iter().any(lacks).then(what);
@@ -486,10 +503,67 @@ impl ArchivedRun {
             last_seq: self.last_seq.to_native(),
             due_ms: self.due_ms.to_native(),
             cost: self.cost.to_native(),
+            client_low: self.client_low.to_native(),
+            client_high: self.client_high.to_native(),
             start: self.start.to_native(),
             count: self.count.to_native(),
             crc: self.crc.to_native(),
             reserved: self.reserved.to_native(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(body: &[u8], offset: usize, ttl_s: u32, at_ms: u64) -> Entry {
+        let message = MessageRecord { offset, ttl_s, bytes: body, body };
+        Entry::new(&message, 4096, at_ms)
+    }
+
+    #[test]
+    fn an_entry_tells_where_a_message_lies_and_when_it_dies() {
+        let alone = entry(b"body", 0, 60, 1000);
+        assert_eq!((alone.at().position(), alone.at().is_frame()), (4096, true));
+        assert_eq!((alone.expires_ms(), alone.created_ms(60)), (61_000, 1000));
+        assert_eq!(alone.cost(), 4 + OVERHEAD);
+        let among = entry(b"body", 60, 60, 1000);
+        assert_eq!((among.at().position(), among.at().is_frame()), (4156, false));
+        // A clock that is far off moves no other field.
+        let late = entry(b"body", 0, u32::MAX, u64::MAX);
+        assert_eq!((late.expires_ms(), late.cost()), ((1 << 48) - 1, 4 + OVERHEAD));
+    }
+
+    #[test]
+    fn a_run_tells_who_posted_where_that_was_one() {
+        let mut builder = IndexBuilder::default();
+        let (one, other) = (ClientId(7 << 64 | 5), ClientId(6));
+        for (queue, client) in [(1, one), (1, one), (2, one), (2, other)] {
+            builder.push(
+                QueueId(queue),
+                builder.messages.len() as u64,
+                entry(b"", 0, 1, 1),
+                client,
+            );
+        }
+        let archive = builder.finish(&mut || {});
+        let clients: Vec<_> = archive.runs.iter().map(Run::client).collect();
+        assert_eq!(clients, [Some(one), None]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cost_is_rounded_up_and_by_little(cost in 1u64..(2 << 30)) {
+            let packed = pack_cost(cost);
+            let told = Entry {
+                seq_delta: 0,
+                location: 0,
+                expires_and_cost: u64::from(packed) << EXPIRES_BITS,
+            };
+            prop_assert!(told.cost() >= cost && told.cost() - cost <= cost / 1024);
+            prop_assert!(cost >= 2048 || told.cost() == cost);
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::files::checkpoint::{ClaimShape, LifeShape, QueueShape, RangeShape, Writer};
 use crate::files::format::{CHECKPOINT_FOLDER, LOG_FOLDER, SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::log::record::MESSAGE_HEAD_SIZE;
-use crate::log::segment::{Origin, Segment};
+use crate::log::segment::Segment;
+use crate::log::stored::Origin;
 use crate::upkeep::recover::{self, Lock};
 use crate::upkeep::segment_writer::{FRAME_COUNT_MAX, SegmentWriter};
 use bytes::Bytes;
@@ -284,8 +285,7 @@ impl FolderBuilder {
             self.number += 1;
             let number = self.number;
             let name = self.segment_header(number, 0).file_name();
-            let engine_id = self.header.engine_id();
-            let writer = SegmentWriter::create(self.disk.clone(), &self.log, &name, engine_id)?;
+            let writer = SegmentWriter::create(self.disk.clone(), &self.log, &name)?;
             self.segment = Some(Building { writer, number });
         }
         let segment = self.segment.as_mut().expect("one was just begun");
@@ -312,9 +312,10 @@ impl FolderBuilder {
         let Some(frame) = self.frame.take() else { return Ok(()) };
         let segment = self.segment.as_mut().expect("a frame is begun in a segment");
         let queue = self.queue.as_ref().expect("a frame is begun in a queue");
-        let lsn = self.base.0 + segment.writer.size() - SEGMENT_HEADER_SIZE;
+        let lsn = Lsn(self.base.0 + segment.writer.size() - SEGMENT_HEADER_SIZE);
         let origin = Origin { lsn, at_ms: frame.at_ms, client: frame.client };
-        if segment.writer.frame(QueueId(queue.id), frame.first, frame.count, &origin) {
+        let kind = segment.writer.payload.end_posted();
+        if segment.writer.frame(kind, QueueId(queue.id), frame.first, &origin) {
             segment.writer.flush()?;
         }
         Ok(())

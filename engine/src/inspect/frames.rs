@@ -8,7 +8,9 @@ use crate::env::{Disk, Environment};
 use crate::error::{Error, Result};
 use crate::files::format::{LOG_FOLDER, SEGMENT_HEADER_SIZE};
 use crate::log::frame::{self, HEAD_SIZE, Head, Kind, u32_at, u64_at};
-use crate::log::record::{MESSAGE_HEAD_SIZE, POST_HEAD_SIZE, Record};
+use crate::log::record::{
+    CLIENT_SIZE, MESSAGE_HEAD_SIZE, POST_HEAD_SIZE, POST_ONE_HEAD_SIZE, Record,
+};
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
 use crate::upkeep::recover;
@@ -182,7 +184,6 @@ fn walk(
     visit: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let file = segment.path.as_path();
-    let is_appended = segment.header.generation == 0;
     let mut scanner = Scanner::new(segment);
     loop {
         while let Some((position, head, bytes)) = scanner.next_whole() {
@@ -210,14 +211,13 @@ fn walk(
         };
         let size = BAD_SHOWN_SIZE.min(passed as usize);
         let bytes = scanner.bytes_at(position, size).to_vec();
-        let head = frame::unproved_head(&bytes);
-        let is_ours = |head: &Head| !is_appended || head.lsn == segment.lsn_at(position);
+        let head = frame::unproved_head(&bytes, |hint| segment.lsn_of(position, hint));
         visit(Step::Bad {
             file,
             position,
             size: passed,
             why: why.to_string(),
-            head: head.filter(is_ours),
+            head,
             bytes: &bytes,
         })?;
     }
@@ -372,45 +372,55 @@ pub struct Field {
 /// The fields of a frame, head and payload, in the order of their places; as far as it has them.
 pub fn frame_fields(bytes: &[u8]) -> Vec<Field> {
     let mut fields = Fields { bytes, found: Vec::new() };
-    let kind = bytes.get(44).and_then(|code| Kind::from_code(*code));
+    let kind = frame::unproved_kind(bytes);
     fields.add(0, 4, "crc", |at| format!("{:#010x}", u32_at(at, 0)));
-    fields.add(4, 4, "length", |at| u32_at(at, 0).to_string());
-    for (offset, name) in [(8, "lsn"), (16, "at_ms"), (24, "queue"), (32, "seq")] {
+    for (offset, name) in [(4, "length"), (8, "lsn_low"), (12, "behind")] {
+        fields.add(offset, 4, name, |at| u32_at(at, 0).to_string());
+    }
+    for (offset, name) in [(16, "queue"), (24, "seq")] {
         fields.add(offset, 8, name, |at| u64_at(at, 0).to_string());
     }
-    fields.add(40, 4, "behind", |at| u32_at(at, 0).to_string());
-    fields.add(44, 1, "kind", |at| match kind {
+    fields.add(32, 6, "at_ms", |at| {
+        (u64::from(u16_at(&at[4..])) << 32 | u64::from(u32_at(at, 0))).to_string()
+    });
+    fields.add(38, 1, "kind", |at| match kind {
         Some(kind) => format!("{} {kind:?}", at[0]),
         None => at[0].to_string(),
     });
-    fields.add(45, 1, "flags", |at| at[0].to_string());
-    fields.add(46, 2, "count", |at| u16_at(at).to_string());
+    fields.add(39, 1, "flags", |at| at[0].to_string());
     let Some(kind) = kind.filter(|_| bytes.len() > HEAD_SIZE) else { return fields.found };
-    let end = bytes.len();
+    let (at, end) = (HEAD_SIZE, bytes.len());
     match kind {
         Kind::QueueCreated => {
-            fields.add(48, 2, "key_size", |at| u16_at(at).to_string());
-            fields.add(50, 1, "floor", |at| at[0].to_string());
-            fields.add(52, 4, "metadata_size", |at| u32_at(at, 0).to_string());
-            let key_end = 56 + bytes.get(48..50).map_or(0, |at| usize::from(u16_at(at)));
-            fields.add(56, key_end - 56, "key", |at| {
+            fields.add(at, 2, "key_size", |at| u16_at(at).to_string());
+            fields.add(at + 2, 1, "floor", |at| at[0].to_string());
+            fields.add(at + 4, 4, "metadata_size", |at| u32_at(at, 0).to_string());
+            let key_size = bytes.get(at..at + 2).map_or(0, |at| usize::from(u16_at(at)));
+            let key_end = at + 8 + key_size;
+            fields.add(at + 8, key_size, "key", |at| {
                 QueueKey::from_bytes(at).map_or_else(String::new, |key| format!("{key:?}"))
             });
             fields.add(key_end, end.saturating_sub(key_end), "metadata", text);
         }
         Kind::QueueChanged => {
-            fields.add(48, 1, "floor", |at| at[0].to_string());
-            fields.add(49, 1, "has_metadata", |at| at[0].to_string());
-            fields.add(52, 4, "metadata_size", |at| u32_at(at, 0).to_string());
-            fields.add(56, end.saturating_sub(56), "metadata", text);
+            fields.add(at, 1, "floor", |at| at[0].to_string());
+            fields.add(at + 1, 1, "has_metadata", |at| at[0].to_string());
+            fields.add(at + 4, 4, "metadata_size", |at| u32_at(at, 0).to_string());
+            fields.add(at + 8, end.saturating_sub(at + 8), "metadata", text);
         }
         Kind::Posted => posted_fields(&mut fields),
-        Kind::Claimed | Kind::Renewed => {
-            fields.add(48, 4, "ttl_s", |at| u32_at(at, 0).to_string());
-            fields.add(52, 4, "grace_s", |at| u32_at(at, 0).to_string());
-            fields.numbers(56);
+        Kind::PostedOne => {
+            fields.client();
+            fields.add(at + CLIENT_SIZE, 4, "ttl_s", |at| u32_at(at, 0).to_string());
+            let body = at + POST_ONE_HEAD_SIZE;
+            fields.add(body, end.saturating_sub(body), "body", |_| String::new());
         }
-        Kind::Deleted => fields.numbers(48),
+        Kind::Claimed | Kind::Renewed => {
+            fields.add(at, 4, "ttl_s", |at| u32_at(at, 0).to_string());
+            fields.add(at + 4, 4, "grace_s", |at| u32_at(at, 0).to_string());
+            fields.numbers(at + 8);
+        }
+        Kind::Deleted => fields.numbers(at),
         Kind::QueueRemoved
         | Kind::Released
         | Kind::Resumed
@@ -421,10 +431,8 @@ pub fn frame_fields(bytes: &[u8]) -> Vec<Field> {
 }
 
 fn posted_fields(fields: &mut Fields<'_>) {
-    fields.add(HEAD_SIZE, POST_HEAD_SIZE, "client", |at| {
-        let word = u128::from(u64_at(at, 8)) << 64 | u128::from(u64_at(at, 0));
-        format!("{word:032x}")
-    });
+    fields.client();
+    fields.add(HEAD_SIZE + CLIENT_SIZE, 4, "count", |at| u32_at(at, 0).to_string());
     let mut at = HEAD_SIZE + POST_HEAD_SIZE;
     let mut number = 0;
     while let Some(head) = fields.bytes.get(at..at + MESSAGE_HEAD_SIZE) {
@@ -455,6 +463,14 @@ impl Fields<'_> {
         if let Some(at) = self.bytes.get(offset..offset.saturating_add(size)) {
             self.found.push(Field { offset, size, name: name.to_owned(), value: show(at) });
         }
+    }
+
+    /// Who posted what a frame holds.
+    fn client(&mut self) {
+        self.add(HEAD_SIZE, CLIENT_SIZE, "client", |at| {
+            let word = u128::from(u64_at(at, 8)) << 64 | u128::from(u64_at(at, 0));
+            format!("{word:032x}")
+        });
     }
 
     /// The message numbers from `offset` to the end.

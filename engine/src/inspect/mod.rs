@@ -31,7 +31,8 @@ pub use repair::{
 };
 pub use verify::{Finding, LostItem, Verification, verify, verify_in};
 pub use view::{
-    CheckpointSummary, ClaimSummary, QueueSummary, SegmentSummary, Summary, View, ViewMessage,
+    CheckpointSummary, ClaimSummary, QueueSummary, SegmentSummary, Summary, View, ViewContent,
+    ViewMessage,
 };
 
 /// The world in which to look at a folder: where an engine works on it, reading makes pauses.

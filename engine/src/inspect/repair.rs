@@ -86,7 +86,7 @@ pub struct RepairDone {
 /// Reads a folder and says what a repair would do. Changes nothing.
 ///
 /// # Errors
-/// `Folder` when it is none of ours, `Newer`, `Io`.
+/// `Folder` when it is none of ours, `OtherVersion`, `Io`.
 pub fn plan_repair(folder: &Path, progress: &mut dyn Progress) -> Result<RepairPlan> {
     plan_repair_in(folder, &super::world(folder), progress)
 }
@@ -109,7 +109,7 @@ pub fn plan_repair_in(
 /// finds. Can be interrupted at any moment and called again.
 ///
 /// # Errors
-/// `Folder` when it is in use or none of ours, `Newer`, `Io`.
+/// `Folder` when it is in use or none of ours, `OtherVersion`, `Io`.
 pub fn apply_repair(folder: &Path, progress: &mut dyn Progress) -> Result<RepairDone> {
     apply_repair_in(folder, &Environment::system(), progress)
 }

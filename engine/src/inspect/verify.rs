@@ -148,7 +148,9 @@ pub fn verify_in(
     let holder = view::holder(folder, env)?;
     let salvaged = match salvage::read(&config, env, Access::Read, progress) {
         Ok(salvaged) => salvaged,
-        Err(Error::Newer { what, .. }) => return Ok(newer(folder, holder, what)),
+        Err(Error::OtherVersion { what, .. }) => {
+            return Ok(other_version(folder, holder, what));
+        }
         Err(error) => return Err(error),
     };
     let Salvaged { look, mut faults, counts, .. } = salvaged;
@@ -182,8 +184,8 @@ pub fn verify_in(
     })
 }
 
-fn newer(folder: &Path, holder: Option<String>, what: String) -> Verification {
-    let fault = Fault::new(FaultKind::NewerVersion, folder.join(FORMAT_FILE), None, what);
+fn other_version(folder: &Path, holder: Option<String>, what: String) -> Verification {
+    let fault = Fault::new(FaultKind::OtherVersion, folder.join(FORMAT_FILE), None, what);
     Verification {
         findings: findings(&[fault], &State::new()),
         holder,

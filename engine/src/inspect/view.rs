@@ -10,9 +10,9 @@ use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::files::checkpoint::Checkpoint;
 use crate::files::format::{self, CHECKPOINT_FOLDER, LOCK_FILE, VERSION};
-use crate::files::segment_index::client_hash;
 use crate::log::segment::Segment;
-use crate::state::queue::{Located, Queue};
+use crate::log::stored::Stored;
+use crate::state::queue::{Located, Queue, Read};
 use crate::state::ranges::Walk;
 use crate::upkeep::compact;
 use crate::upkeep::recover::{self, Look};
@@ -145,7 +145,7 @@ pub struct QueueSummary {
     pub claimed: u64,
     /// Claims.
     pub claims: u64,
-    /// When the oldest living message was posted.
+    /// When the oldest living message was posted; `None` without any, or where it cannot be read.
     pub oldest_ms: Option<u64>,
     /// When the newest living message was posted.
     pub newest_ms: Option<u64>,
@@ -175,51 +175,47 @@ pub struct ClaimSummary {
 pub struct ViewMessage {
     /// Its id.
     pub id: MessageId,
+    /// When it dies.
+    pub expires_ms: u64,
+    /// The claim that holds it.
+    pub claim: Option<ClaimId>,
+    located: Located,
+}
+
+/// What a message says.
+#[derive(Debug, Clone)]
+pub struct ViewContent {
     /// When it was posted.
     pub created_ms: u64,
     /// Seconds to live, as posted.
     pub posted_ttl_s: u32,
     /// The ttl it shows: as posted, or as a claim extended it.
     pub ttl_s: u32,
-    /// When it dies.
-    pub expires_ms: u64,
-    /// The claim that holds it.
-    pub claim: Option<ClaimId>,
-    /// Bytes it takes in the log: its head and its body.
-    pub size: u32,
-    /// Where in its segment it begins.
-    pub position: u32,
-    client_hash: u64,
-    engine_id: u128,
-    segment: Arc<Segment>,
+    /// Who posted it.
+    pub client: ClientId,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl ViewMessage {
     /// The number of its segment.
     pub fn segment(&self) -> u64 {
-        self.segment.number()
+        self.located.segment.number()
     }
 
-    /// Its body, read now and checked.
+    /// Where in its segment it begins: its frame, where that is its own, else its record.
+    pub fn position(&self) -> u32 {
+        self.located.entry.at().position()
+    }
+
+    /// What it says, read now and checked.
     ///
     /// # Errors
     /// `Damaged`, also where a running engine gave the segment another use meanwhile; `Io`.
-    pub fn body(&self) -> Result<Bytes> {
-        self.segment.read_body(self.position, self.size, self.id)
-    }
-
-    /// Who posted it, read now.
-    ///
-    /// # Errors
-    /// As [`ViewMessage::body`].
-    pub fn client(&self) -> Result<ClientId> {
-        let (_, origin) = self.segment.origin(self.position)?;
-        // The index tells them apart, too, and lies under a checksum.
-        if client_hash(origin.client, self.engine_id) != self.client_hash {
-            let what = "the frame names another poster than the index".to_owned();
-            return Err(self.segment.damaged(u64::from(self.position), what));
-        }
-        Ok(origin.client)
+    pub fn read(&self) -> Result<ViewContent> {
+        let Read { stored, created_ms, ttl_s } = self.located.read(self.id.queue)?;
+        let Stored { ttl_s: posted_ttl_s, client, body, .. } = stored;
+        Ok(ViewContent { created_ms, posted_ttl_s, ttl_s, client, body })
     }
 }
 
@@ -368,7 +364,9 @@ impl View {
 
     fn count(&self, queue: &mut Queue) -> Result<QueueStats> {
         queue.expire(self.now_ms, self.now_ms)?;
-        queue.stats(self.now_ms)
+        // Where the oldest message cannot be read, all else is to be seen still.
+        let ends = queue.ends(self.now_ms).unwrap_or(None);
+        Ok(QueueStats { ends, ..queue.counts() })
     }
 
     /// All queues, sorted by key.
@@ -408,20 +406,8 @@ impl View {
         let Some(queue) = shard.get(key) else { return Ok(()) };
         let id = queue.id;
         queue.visit(from, self.now_ms, |located, expires_ms| {
-            let Located { seq, entry, ttl_s, claim, segment } = located;
-            let message = ViewMessage {
-                id: MessageId { queue: id, seq },
-                created_ms: entry.created_ms(),
-                posted_ttl_s: entry.ttl_s,
-                ttl_s,
-                expires_ms,
-                claim,
-                size: entry.size,
-                position: entry.position,
-                client_hash: entry.client,
-                engine_id: self.look.header.engine_id,
-                segment,
-            };
+            let id = MessageId { queue: id, seq: located.seq };
+            let message = ViewMessage { id, expires_ms, claim: located.claim, located };
             if visit(message).is_continue() { Walk::On } else { Walk::Stop }
         })
     }

@@ -63,7 +63,7 @@ impl Journal {
             self.log.admit()?;
             let crc = crc.clone();
             let kind = Kind::Posted;
-            let frame = NewFrame { kind, at_ms: 0, queue: 1, seq: 1, count: 1, payload, crc };
+            let frame = NewFrame { kind, at_ms: 0, queue: 1, seq: 1, payload, crc };
             match self.log.append(frame, demand) {
                 Ok(appended) => {
                     let marks = self.log.watermarks();

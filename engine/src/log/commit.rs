@@ -303,7 +303,6 @@ impl Log {
             seq: frame.seq,
             behind: u32::try_from(lsn.0 - durable.0).unwrap_or(u32::MAX),
             kind: frame.kind,
-            count: frame.count,
         };
         tail.push(&head.encode(frame.crc), frame.payload);
         let segment = tail.active.clone();

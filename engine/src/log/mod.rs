@@ -7,5 +7,6 @@ pub mod record;
 pub mod scan;
 pub mod segment;
 pub(crate) mod source;
+pub(crate) mod stored;
 pub(crate) mod tail;
 pub(crate) mod watermark;

@@ -1,7 +1,7 @@
 //! Walks the frames of one segment in order, and tells a torn tail from damage.
 //! Knows frames; knows neither state nor what records mean.
 
-use super::frame::{self, ALIGNMENT, HEAD_SIZE, Head, Invalid, Kind};
+use super::frame::{self, ALIGNMENT, HEAD_SIZE, Head, Invalid, Kind, LsnHint};
 use super::segment::Segment;
 use super::source::Source;
 use crate::domain::Lsn;
@@ -94,8 +94,8 @@ impl<'a> Scanner<'a> {
             return Err(Invalid::Length);
         }
         let bytes = self.source.at(position, length as usize).map_err(unreadable)?;
-        let is_its = |lsn| self.segment.may_hold(lsn, position as u64);
-        frame::decode(bytes, is_its).map(|(head, _)| head)
+        let lsn_of = |hint| self.segment.lsn_of(position as u64, hint);
+        frame::decode(bytes, lsn_of).map(|(head, _)| head)
     }
 
     /// After a walk that ended in bytes that are no frame: looks at them once more. Who reads beside the
@@ -128,9 +128,9 @@ impl<'a> Scanner<'a> {
     fn may_begin(&mut self, position: usize) -> bool {
         let is_rewritten = self.is_rewritten();
         let Ok(head) = self.source.at(position, HEAD_SIZE) else { return false };
-        let lsn = Lsn(frame::u64_at(head, 8));
-        self.segment.may_hold(lsn, position as u64)
-            && (!is_rewritten || head[44] == Kind::Posted as u8)
+        let lsn = LsnHint::of(head).and_then(|hint| self.segment.lsn_of(position as u64, hint));
+        lsn.is_some()
+            && (!is_rewritten || frame::unproved_kind(head).is_some_and(Kind::has_messages))
     }
 
     /// `size` bytes at a position, fewer where the file ends or cannot be read.

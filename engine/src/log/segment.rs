@@ -1,17 +1,17 @@
-//! One segment file: made, recycled, opened, mapped, read. Its index and its count of live bytes.
+//! One segment file: made, recycled, opened, mapped. Its index and its count of live bytes.
 //! Knows neither what frames mean nor which messages live.
 
-use super::frame::{self, HEAD_SIZE, u32_at, u64_at};
-use super::record::{self, BadMessage, MESSAGE_HEAD_SIZE, POST_HEAD_SIZE};
+use super::frame::LsnHint;
+use super::record::BadMessage;
 use super::source::{Source, Window, read_exact};
-use crate::domain::{ClientId, Lsn, MessageId};
+use crate::domain::Lsn;
 use crate::env::{Disk, File, Mapping};
 use crate::error::{Error, Result};
 use crate::files::format::{
     BadHeader, HEADER_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED,
 };
 use crate::files::segment_index::SegmentIndex;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ static ZEROS: Page<[u8; 1 << 20]> = Page([0; 1 << 20]);
 /// Lies where a page of memory begins.
 #[repr(align(4096))]
 struct Page<T>(T);
+
+/// A segment is smaller: places in it take 31 bits.
+const SIZE_LIMIT: u64 = 1 << 31;
 
 /// Of a file that is removed at most so many bytes are given back together.
 const SHRINK_SIZE_MAX: u64 = 1 << 20;
@@ -61,14 +64,6 @@ enum Contents {
     /// By reading them: by whoever looks beside it. Where his lock is not seen a file may be recycled
     /// under his eyes, which a checksum notices and a map must not be exposed to.
     File,
-}
-
-/// What messages of one frame share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Origin {
-    pub(crate) lsn: u64,
-    pub(crate) at_ms: u64,
-    pub(crate) client: ClientId,
 }
 
 impl Segment {
@@ -177,7 +172,7 @@ impl Segment {
         mapped: bool,
     ) -> Result<Segment> {
         let failed = |cause| Error::io("opening", path, cause);
-        let size = file.size().map_err(failed)?;
+        let size = file.size().map_err(failed)?.min(SIZE_LIMIT - 1);
         let contents =
             if mapped { Contents::Mapped(file.map().map_err(failed)?) } else { Contents::File };
         Ok(Segment::new(path.to_path_buf(), file, header, size, contents))
@@ -202,6 +197,10 @@ impl Segment {
         if header.generation == 0 && size != whole {
             let what = format!("the file has {size} bytes where {whole} were written");
             return Err(damaged(&path, size.min(whole), what));
+        }
+        if size >= SIZE_LIMIT {
+            let what = format!("the file has {size} bytes, more than any segment");
+            return Err(damaged(&path, 0, what));
         }
         let contents = contents(&*file).map_err(failed)?;
         Ok(Segment::new(path, file, header, size, contents))
@@ -263,13 +262,16 @@ impl Segment {
         Lsn(self.header.base.0 + position - SEGMENT_HEADER_SIZE)
     }
 
-    /// Whether a frame at this place can have this LSN: its place's, or in a rewritten segment, whose frames keep their
-    /// first one, any that it stands for. Another's was written astray, or is left from before.
-    pub(crate) fn may_hold(&self, lsn: Lsn, position: u64) -> bool {
+    /// The LSN of the frame at this place, if one that says so of itself can lie here: its place's, or in a rewritten
+    /// segment, whose frames keep their first one, any that it stands for. Another's was written astray, or is left
+    /// from before.
+    pub(crate) fn lsn_of(&self, position: u64, hint: LsnHint) -> Option<Lsn> {
         if self.header.generation == 0 {
-            lsn == self.lsn_at(position)
+            let lsn = self.lsn_at(position);
+            (hint.low == lsn.low()).then_some(lsn)
         } else {
-            (self.header.base..self.lsn_limit()).contains(&lsn)
+            let lsn = hint.whole();
+            (self.header.base..self.lsn_limit()).contains(&lsn).then_some(lsn)
         }
     }
 
@@ -302,7 +304,7 @@ impl Segment {
     }
 
     /// As [`Segment::slice`], to be looked at and not kept, which spares the map a count.
-    fn look(&self, position: u32, size: u32) -> Result<Cow<'_, [u8]>> {
+    pub(super) fn look(&self, position: u32, size: u32) -> Result<Cow<'_, [u8]>> {
         let range = self.range(position, size)?;
         match &self.contents {
             Contents::Mapped(mapping) => Ok(Cow::Borrowed(&mapping.bytes[range])),
@@ -326,35 +328,6 @@ impl Segment {
         Ok(bytes)
     }
 
-    /// Where the frame begins in which the message at `position` lies, and what it says. The message says how
-    /// far back its frame begins. None of it is checked: see [`Segment::check_frame`].
-    pub(crate) fn origin(&self, position: u32) -> Result<(u32, Origin)> {
-        let lost = || {
-            let what = "a message lies in no frame".to_owned();
-            damaged(&self.path, u64::from(position), what)
-        };
-        let back = u32_at(&self.look(position, MESSAGE_HEAD_SIZE as u32)?, 12);
-        let start = position.checked_sub(back).ok_or_else(lost)?;
-        let frame = self.look(start, (HEAD_SIZE + POST_HEAD_SIZE) as u32).map_err(|_| lost())?;
-        let client = frame[HEAD_SIZE..].try_into().expect("the poster takes what was read");
-        let origin = Origin {
-            lsn: u64_at(&frame, 8),
-            at_ms: u64_at(&frame, 16),
-            client: ClientId(u128::from_le_bytes(client)),
-        };
-        Ok((start, origin))
-    }
-
-    /// Checks the frame at `position`, all of it.
-    pub(crate) fn check_frame(&self, position: u32) -> Result<()> {
-        let wrong = |what: String| damaged(&self.path, u64::from(position), what);
-        let head = self.look(position, HEAD_SIZE as u32)?;
-        let length = frame::length(&head).map_err(|why| wrong(why.to_string()))?;
-        let bytes = self.look(position, length)?;
-        let is_its = |lsn| self.may_hold(lsn, u64::from(position));
-        frame::decode(&bytes, is_its).map(drop).map_err(|why| wrong(why.to_string()))
-    }
-
     /// Writes frames at `position`.
     pub(crate) fn write_at(&self, bytes: &[u8], position: u64) -> std::io::Result<()> {
         self.file.write_at(bytes, position)
@@ -363,31 +336,6 @@ impl Segment {
     /// Makes all frames written so far durable.
     pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.file.sync()
-    }
-
-    /// Reads the body of message `id`, whose record lies at `position` and takes `size` bytes, all of them below
-    /// the `written` watermark. The body is a slice of the map. A record that is whole but belongs to another
-    /// message, as a write that went astray leaves it, is damage.
-    pub(crate) fn read_body(&self, position: u32, size: u32, id: MessageId) -> Result<Bytes> {
-        let mut record = self.slice(position, size)?;
-        let body = record::check_message(&record)
-            .map_err(|what| damaged(&self.path, u64::from(position), what.to_string()))?;
-        let start = position.checked_sub(u32_at(&record, 12));
-        let head = start.map(|start| self.look(start, HEAD_SIZE as u32)).transpose()?;
-        let is_its = head.is_some_and(|head| {
-            let (first, count) =
-                (u64_at(&head, 32), u64::from(head[46]) | u64::from(head[47]) << 8);
-            let place = id.seq.0.checked_sub(first);
-            u64_at(&head, 24) == id.queue.0 && place.is_some_and(|place| place < count)
-        });
-        if !is_its {
-            let what = "the frame is not the one of this message".to_owned();
-            return Err(damaged(&self.path, u64::from(position), what));
-        }
-        // In place: another slice of it would be counted, and this one no more.
-        record.truncate(body.end);
-        record.advance(body.start);
-        Ok(record)
     }
 
     /// Says that no frame will be added, and where the last one ends.
@@ -558,7 +506,7 @@ mod tests {
     use super::*;
     use crate::checksum;
     use crate::env::OsDisk;
-    use crate::log::frame::{Head, Kind};
+    use crate::log::frame::{HEAD_SIZE, Head, Kind};
     use crate::log::scan::Scanner;
     use std::os::unix::fs::MetadataExt;
 
@@ -636,7 +584,6 @@ mod tests {
                 seq: 1,
                 behind: 0,
                 kind: Kind::Released,
-                count: 0,
             };
             let frame = head.encode(checksum::begin());
             file.write_at(&frame, SEGMENT_HEADER_SIZE).expect("writes");

@@ -21,7 +21,6 @@ pub(crate) struct NewFrame<'a> {
     pub(crate) at_ms: u64,
     pub(crate) queue: u64,
     pub(crate) seq: u64,
-    pub(crate) count: u16,
     pub(crate) payload: &'a [u8],
     /// The checksum over the payload.
     pub(crate) crc: crc32fast::Hasher,
@@ -183,7 +182,6 @@ impl Tail {
             seq: next.header.base.0,
             behind: u32::MAX,
             kind: Kind::SegmentEnd,
-            count: 0,
         };
         self.push(&head.encode(checksum::begin()), &[]);
         self.active.seal(self.lsn());

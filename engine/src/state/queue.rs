@@ -6,15 +6,16 @@
 //! * `apply_*` changes the queue from a record alone, alive and at recovery alike.
 
 use super::claims::{Claim, Claims, Life};
-use super::ranges::{Found, Ranges, Walk};
+use super::ranges::{Found, Fresh, Ranges, Walk};
 use crate::domain::{
-    ClaimId, Durability, ListFilter, Lsn, MessageId, QueueId, QueueKey, QueueStats, Seq,
+    ClaimId, ClientId, Durability, ListFilter, Lsn, MessageId, QueueId, QueueKey, QueueStats, Seq,
     StatMessage,
 };
 use crate::error::{Error, Result};
-use crate::files::segment_index::{Entry, client_hash, entry_of};
-use crate::log::record::Record;
+use crate::files::segment_index::Entry;
+use crate::log::record::{MessageRecord, Record};
 use crate::log::segment::{self, Segment};
+use crate::log::stored::Stored;
 use std::sync::Arc;
 
 /// Entries a listing looks at before it lets other queues of the shard go on.
@@ -48,16 +49,40 @@ pub(crate) struct Queue {
 pub(crate) struct Located {
     pub(crate) seq: Seq,
     pub(crate) entry: Entry,
-    pub(crate) ttl_s: u32,
+    /// The ttl that a claim gave it, in the place of the one it was posted with.
+    pub(crate) ttl_s: Option<u32>,
     pub(crate) claim: Option<ClaimId>,
+    /// It was to be left out if posted by a certain client, and only its frame tells.
+    pub(crate) is_by_unknown: bool,
     pub(crate) segment: Arc<Segment>,
+}
+
+/// A message that was found and read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// As it was posted.
+    pub(crate) stored: Stored,
+    pub(crate) created_ms: u64,
+    /// The ttl it shows: as posted, or as a claim extended it.
+    pub(crate) ttl_s: u32,
+}
+
+impl Located {
+    /// Reads it, which has to be written.
+    pub(crate) fn read(&self, queue: QueueId) -> Result<Read> {
+        let id = MessageId { queue, seq: self.seq };
+        let stored = self.segment.message(self.entry.at(), id)?;
+        let created_ms = self.entry.created_ms(stored.ttl_s);
+        let ttl_s = self.ttl_s.unwrap_or(stored.ttl_s);
+        Ok(Read { stored, created_ms, ttl_s })
+    }
 }
 
 /// What a listing found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) found: Vec<Located>,
-    /// Where to go on; `None` when the listing is complete.
+    /// Where to go on; `None` when nothing is behind what was found.
     pub(crate) more_from: Option<Seq>,
 }
 
@@ -71,6 +96,14 @@ pub(crate) struct Place<'a> {
     pub(crate) segment: &'a Arc<Segment>,
     /// Where in the segment its frame begins.
     pub(crate) position: u64,
+}
+
+impl Place<'_> {
+    /// A message that lies in the frame here, and that `client` posted.
+    pub(crate) fn fresh(&self, message: &MessageRecord<'_>, client: ClientId) -> Fresh {
+        let entry = Entry::new(message, self.position, self.at_ms);
+        Fresh::new(entry, client, message.ttl_s)
+    }
 }
 
 /// How many messages expired while a decision looked at them.
@@ -119,11 +152,10 @@ impl Queue {
         self.claims().and_then(|claims| claims.holder(seq))
     }
 
-    /// When a message dies, and its ttl: as posted, or as a claim extended them.
-    fn life(&self, found: &Found) -> Life {
-        self.claims()
-            .and_then(|claims| claims.life(found.seq))
-            .unwrap_or(Life { expires_ms: found.entry.expires_ms(), ttl_s: found.entry.ttl_s })
+    /// When a message dies: as posted, or as a claim extended its life.
+    fn expires_ms(&self, found: &Found) -> u64 {
+        let life = self.claims().and_then(|claims| claims.life(found.seq));
+        life.map_or(found.entry.expires_ms(), |life| life.expires_ms)
     }
 
     /// The ttl that a claim gave a message.
@@ -135,8 +167,9 @@ impl Queue {
         Located {
             seq: found.seq,
             entry: found.entry,
-            ttl_s: self.life(found).ttl_s,
+            ttl_s: self.ttl_s(found.seq),
             claim: self.holder(found.seq),
+            is_by_unknown: false,
             segment: self.ranges.segment(found).clone(),
         }
     }
@@ -182,50 +215,59 @@ impl Queue {
 
     /// Exact counts, once all that is due was noticed.
     pub(crate) fn stats(&self, now_ms: u64) -> Result<QueueStats> {
+        Ok(QueueStats { ends: self.ends(now_ms)?, ..self.counts() })
+    }
+
+    /// As [`Queue::stats`], but for the oldest and the newest message.
+    pub(crate) fn counts(&self) -> QueueStats {
         let claimed = self.claims().map_or(0, Claims::held_count);
+        QueueStats { free: self.ranges.live().saturating_sub(claimed), claimed, ends: None }
+    }
+
+    /// The oldest and the newest living message.
+    pub(crate) fn ends(&self, now_ms: u64) -> Result<Option<(StatMessage, StatMessage)>> {
         let mut oldest = None;
         self.ranges.walk(Seq(0), |found| {
             oldest = Some(found);
             Walk::Stop
         })?;
-        let describe = |found: Found| StatMessage {
-            id: MessageId { queue: self.id, seq: found.seq },
-            created_ms: found.entry.created_ms(),
-            age_s: now_ms.saturating_sub(found.entry.created_ms()) / 1000,
+        let describe = |found: Found| {
+            let created_ms = self.ranges.created_ms(&found)?;
+            let id = MessageId { queue: self.id, seq: found.seq };
+            let age_s = now_ms.saturating_sub(created_ms) / 1000;
+            Ok::<_, Error>(StatMessage { id, created_ms, age_s })
         };
-        let ends = oldest.map(describe).zip(self.ranges.last()?.map(describe));
-        Ok(QueueStats { free: self.ranges.live().saturating_sub(claimed), claimed, ends })
+        let oldest = oldest.map(describe).transpose()?;
+        Ok(oldest.zip(self.ranges.last()?.map(describe).transpose()?))
     }
 
-    /// Up to `limit` messages behind `after` that pass the filter. Looks at a bounded number of
-    /// entries; [`Listing::more_from`] says where to go on.
+    /// Up to `limit` messages behind `after` that pass the filter, but for who posted them where only their frames
+    /// tell ([`Located::is_by_unknown`]). Looks at a bounded number of entries; [`Listing::more_from`] says where to
+    /// go on.
     pub(crate) fn list(
         &mut self,
         after: Seq,
         limit: usize,
         filter: ListFilter,
-        engine_id: u128,
         now_ms: u64,
     ) -> Result<Listing> {
         self.give_back_due(now_ms);
-        let own = filter.not_by.map(|client| client_hash(client, engine_id));
         let mut listing = Listing::default();
         listing.found.reserve(limit.min(LIST_ROOM));
         let mut steps = 0;
         self.ranges.walk(Seq(after.0.saturating_add(1)), |found| {
-            if listing.found.len() == limit {
-                return Walk::Stop;
-            }
             steps += 1;
-            if steps > LIST_STEPS {
+            if listing.found.len() == limit || steps > LIST_STEPS {
                 listing.more_from = Some(Seq(found.seq.0 - 1));
                 return Walk::Stop;
             }
-            let wanted = own != Some(found.entry.client)
-                && self.life(&found).expires_ms > now_ms
+            let client = filter.not_by.and_then(|_| self.ranges.client(&found));
+            let wanted = !client.is_some_and(|client| filter.leaves_out(client))
+                && self.expires_ms(&found) > now_ms
                 && (filter.include_claimed || self.holder(found.seq).is_none());
             if wanted {
-                listing.found.push(self.locate(&found));
+                let is_by_unknown = filter.not_by.is_some() && client.is_none();
+                listing.found.push(Located { is_by_unknown, ..self.locate(&found) });
             }
             Walk::On
         })?;
@@ -240,7 +282,7 @@ impl Queue {
         mut look: impl FnMut(Located, u64) -> Walk,
     ) -> Result<()> {
         self.ranges.walk(from, |found| {
-            let expires_ms = self.life(&found).expires_ms;
+            let expires_ms = self.expires_ms(&found);
             if expires_ms <= now_ms { Walk::On } else { look(self.locate(&found), expires_ms) }
         })
     }
@@ -252,7 +294,7 @@ impl Queue {
     }
 
     fn find(&self, seq: Seq, now_ms: u64) -> Result<Option<Found>> {
-        Ok(self.ranges.find(seq)?.filter(|found| self.life(found).expires_ms > now_ms))
+        Ok(self.ranges.find(seq)?.filter(|found| self.expires_ms(found) > now_ms))
     }
 
     /// A live claim, and the messages it still holds.
@@ -293,7 +335,7 @@ impl Queue {
             };
             from = Seq(seq.0 + 1);
             match self.ranges.find(seq)? {
-                Some(found) if self.life(&found).expires_ms > now_ms => taken.push(found),
+                Some(found) if self.expires_ms(&found) > now_ms => taken.push(found),
                 Some(found) => dying.push(found),
                 // Its segment's index says it is dead already: nothing to take.
                 None => self.claims_mut().forget(seq),
@@ -304,7 +346,7 @@ impl Queue {
                 if taken.len() == limit {
                     return Walk::Stop;
                 }
-                if self.life(&found).expires_ms > now_ms {
+                if self.expires_ms(&found) > now_ms {
                     taken.push(found);
                 } else {
                     dying.push(found);
@@ -370,12 +412,7 @@ impl Queue {
     ///
     /// # Errors
     /// Only when an index it has to look into is damaged.
-    pub(crate) fn apply(
-        &mut self,
-        place: &Place<'_>,
-        record: &Record<'_>,
-        engine_id: u128,
-    ) -> Result<u64> {
+    pub(crate) fn apply(&mut self, place: &Place<'_>, record: &Record<'_>) -> Result<u64> {
         let mut deleted = 0;
         match record {
             Record::QueueCreated { .. }
@@ -392,13 +429,12 @@ impl Queue {
                 }
             }
             Record::Posted { first, client, messages, .. } => {
-                let client = client_hash(*client, engine_id);
                 for (message, seq) in messages.clone().zip(first.0..) {
                     let message = message.map_err(|what| {
                         segment::damaged(&place.segment.path, place.position, what.to_string())
                     })?;
-                    let entry = entry_of(&message, place.position, place.at_ms, client);
-                    self.apply_message(place.segment, Seq(seq), entry);
+                    let message = place.fresh(&message, *client);
+                    self.apply_message(place.segment, Seq(seq), message);
                 }
             }
             Record::Claimed { ttl_s, grace_s, seqs, .. } => {
@@ -417,14 +453,14 @@ impl Queue {
     }
 
     /// A message was posted.
-    fn apply_message(&mut self, segment: &Arc<Segment>, seq: Seq, entry: Entry) {
-        self.ranges.push(segment, seq, entry);
+    fn apply_message(&mut self, segment: &Arc<Segment>, seq: Seq, message: Fresh) {
+        self.ranges.push(segment, seq, message);
         self.next_seq = self.next_seq.max(Seq(seq.0 + 1));
     }
 
     /// A message that a checkpoint counts already, found again in the log.
-    pub(crate) fn restore_message(&mut self, segment: &Arc<Segment>, seq: Seq, entry: Entry) {
-        self.ranges.push(segment, seq, entry);
+    pub(crate) fn restore_message(&mut self, segment: &Arc<Segment>, seq: Seq, message: Fresh) {
+        self.ranges.push(segment, seq, message);
     }
 
     /// A message that is known to be dead, found again in the log.
@@ -506,7 +542,7 @@ impl Queue {
     fn extend(&mut self, found: &Found, at_ms: u64, ttl_s: u32, grace_s: u32) {
         let kept_s = u64::from(ttl_s) + u64::from(grace_s);
         let keep_until_ms = at_ms.saturating_add(kept_s * 1000);
-        if self.life(found).expires_ms < keep_until_ms {
+        if self.expires_ms(found) < keep_until_ms {
             let ttl_s = u32::try_from(kept_s).unwrap_or(u32::MAX);
             self.claims_mut().extend(found.seq, Life { expires_ms: keep_until_ms, ttl_s });
         }

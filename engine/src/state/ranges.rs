@@ -6,7 +6,7 @@
 //!   look, and a bit for each message once one has died.
 //! * Numbers in a range grow with the entries; they have gaps only where compaction left some.
 
-use crate::domain::Seq;
+use crate::domain::{ClientId, Seq};
 use crate::error::{Error, Result};
 use crate::files::format;
 use crate::files::segment_index::{ArchivedEntry, Entry, Run};
@@ -24,7 +24,7 @@ pub(crate) struct Range {
     /// No living message here expires before.
     pub(crate) due_ms: u64,
     /// The entries, until the segment has its index.
-    heap: Option<ThinVec<Entry>>,
+    heap: Option<ThinVec<Fresh>>,
     /// One bit an entry, set when it is dead; entries beyond its end live.
     dead: ThinVec<u64>,
     live: u32,
@@ -33,6 +33,29 @@ pub(crate) struct Range {
 }
 
 const _: () = assert!(size_of::<Range>() <= 64);
+
+/// A message of a segment without an index, which may not have been written yet: what would otherwise be read
+/// there stands beside the entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fresh {
+    entry: Entry,
+    /// Who posted it, in bytes, since the number would have to be aligned.
+    client: [u8; 16],
+    ttl_s: u32,
+}
+
+const _: () = assert!(size_of::<Fresh>() == 40);
+
+impl Fresh {
+    /// That of a message with this ttl that `client` posted.
+    pub(crate) fn new(entry: Entry, client: ClientId, ttl_s: u32) -> Fresh {
+        Fresh { entry, client: client.0.to_le_bytes(), ttl_s }
+    }
+
+    fn client(&self) -> ClientId {
+        ClientId(u128::from_le_bytes(self.client))
+    }
+}
 
 /// A message found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +68,7 @@ pub(crate) struct Found {
 
 /// A range's entries, wherever they are.
 enum Entries<'a> {
-    Heap(&'a [Entry]),
+    Heap(&'a [Fresh]),
     Mapped(&'a [ArchivedEntry]),
 }
 
@@ -59,14 +82,14 @@ impl Entries<'_> {
 
     fn get(&self, ordinal: usize) -> Entry {
         match self {
-            Entries::Heap(entries) => entries[ordinal],
+            Entries::Heap(entries) => entries[ordinal].entry,
             Entries::Mapped(entries) => entries[ordinal].read(),
         }
     }
 
     fn seq_delta(&self, ordinal: usize) -> u32 {
         match self {
-            Entries::Heap(entries) => entries[ordinal].seq_delta,
+            Entries::Heap(entries) => entries[ordinal].entry.seq_delta,
             Entries::Mapped(entries) => entries[ordinal].seq_delta.to_native(),
         }
     }
@@ -198,7 +221,7 @@ impl Ranges {
     }
 
     /// Adds a message that was just appended, or is read again at the start.
-    pub(crate) fn push(&mut self, segment: &Arc<Segment>, seq: Seq, entry: Entry) {
+    pub(crate) fn push(&mut self, segment: &Arc<Segment>, seq: Seq, message: Fresh) {
         let fits = self.list.back().is_some_and(|range| {
             range.segment.number() == segment.number()
                 && range.heap.is_some()
@@ -217,9 +240,10 @@ impl Ranges {
         }
         let range = self.list.back_mut().expect("one was just added");
         let delta = u32::try_from(seq.0 - range.first_seq).expect("checked above");
+        let entry = Entry { seq_delta: delta, ..message.entry };
         range.due_ms = range.due_ms.min(entry.expires_ms());
         let heap = range.heap.as_mut().expect("checked above");
-        heap.push(Entry { seq_delta: delta, ..entry });
+        heap.push(Fresh { entry, ..message });
         range.live += 1;
         self.live += 1;
         segment.count_live(1, entry.cost() as i64);
@@ -361,6 +385,24 @@ impl Ranges {
     /// The segment of a message that was found.
     pub(crate) fn segment(&self, found: &Found) -> &Arc<Segment> {
         &self.list[found.range].segment
+    }
+
+    /// Who posted a message that was found; `None` where only its frame tells.
+    pub(crate) fn client(&self, found: &Found) -> Option<ClientId> {
+        let range = &self.list[found.range];
+        match &range.heap {
+            Some(heap) => Some(heap[found.ordinal].client()),
+            None => range.segment.index()?.run(range.run as usize).client(),
+        }
+    }
+
+    /// When a message that was found was posted. Where it has long been written its frame is asked.
+    pub(crate) fn created_ms(&self, found: &Found) -> Result<u64> {
+        let range = &self.list[found.range];
+        match &range.heap {
+            Some(heap) => Ok(found.entry.created_ms(heap[found.ordinal].ttl_s)),
+            None => range.segment.posted_ms(found.entry.at(), found.entry.expires_ms()),
+        }
     }
 
     /// The ranges in which something may be due by `cutoff_ms`.

@@ -24,9 +24,10 @@ use crate::core::Core;
 use crate::domain::{Durability, Lsn, MessageId, QueueId, Seq};
 use crate::error::{Error, Result};
 use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
-use crate::files::segment_index::Entry;
 use crate::log::frame::Kind;
-use crate::log::segment::{Origin, Segment};
+use crate::log::record::Location;
+use crate::log::segment::Segment;
+use crate::log::stored::{Origin, Stored};
 use crate::log::tail::{NewFrame, Refused};
 use crate::metrics::{UnderWay, add};
 use crate::sync::atomic::Ordering;
@@ -104,7 +105,6 @@ fn tell_retired(core: &Core, segment: &Segment) -> Result<()> {
         at_ms: core.now_ms(),
         queue: 0,
         seq: segment.number(),
-        count: 0,
         payload: &[],
         crc: checksum::begin(),
     };
@@ -252,7 +252,7 @@ fn replace(core: &Core, group: &[Arc<Segment>]) -> Result<Option<(u64, Arc<Segme
 fn copy(core: &Core, group: &[Arc<Segment>], header: SegmentHeader) -> Result<Option<Segment>> {
     let folder = core.log_folder();
     let name = header.file_name();
-    let file = SegmentWriter::create(core.env.disk.clone(), &folder, &name, core.engine_id)?;
+    let file = SegmentWriter::create(core.env.disk.clone(), &folder, &name)?;
     let has_time = has_time(gain_of_all(core).0, core.log.is_posting_stopped());
     let mut copier = Copier { core, file, has_time, started: Instant::now(), checked: None };
     let copied = copier.copy(group);
@@ -337,7 +337,7 @@ struct Copier<'a> {
 /// A message to be copied.
 struct Living {
     seq: u64,
-    entry: Entry,
+    at: Location,
     source: usize,
 }
 
@@ -375,7 +375,7 @@ impl Copier<'_> {
     /// and damage in it would never be seen again.
     fn origin(&mut self, group: &[Arc<Segment>], message: &Living) -> Result<Origin> {
         let segment = &group[message.source];
-        let (frame, origin) = segment.origin(message.entry.position)?;
+        let (frame, origin) = segment.origin(message.at)?;
         let place = (message.source, frame);
         if self.checked != Some(place) {
             segment.check_frame(frame)?;
@@ -398,7 +398,7 @@ impl Copier<'_> {
                     let found = queue.ranges.living_of(number, |_, _| true)?;
                     living.extend(found.into_iter().map(|found| Living {
                         seq: found.seq.0,
-                        entry: found.entry,
+                        at: found.entry.at(),
                         source: *source,
                     }));
                 }
@@ -416,16 +416,33 @@ impl Copier<'_> {
         messages: &[Living],
         origin: &Origin,
     ) -> Result<bool> {
-        self.file.payload.posted(origin.client);
-        for message in messages {
-            let source = &group[message.source];
-            // Checks the message's checksum.
+        let payload = &mut self.file.payload;
+        let read = |message: &Living| {
             let id = MessageId { queue, seq: Seq(message.seq) };
-            source.read_body(message.entry.position, message.entry.size, id)?;
-            let record = source.slice(message.entry.position, message.entry.size)?;
-            self.file.payload.message_again(&record);
-        }
-        Ok(self.file.frame(queue, messages[0].seq, messages.len(), origin))
+            group[message.source].message(message.at, id)
+        };
+        let kind = match messages {
+            // The usual case, and it is to be written as it was.
+            [only] if only.at.is_frame() => {
+                let Stored { ttl_s, client, body, .. } = read(only)?;
+                payload.posted_one(client, ttl_s, &body);
+                Kind::PostedOne
+            }
+            _ => {
+                payload.posted(origin.client);
+                for message in messages {
+                    let Stored { ttl_s, size, body, .. } = read(message)?;
+                    if message.at.is_frame() {
+                        payload.message(ttl_s, &body);
+                    } else {
+                        let source = &group[message.source];
+                        payload.message_again(&source.slice(message.at.position(), size)?);
+                    }
+                }
+                payload.end_posted()
+            }
+        };
+        Ok(self.file.frame(kind, queue, messages[0].seq, origin))
     }
 
     /// Leaves the disk to others after a piece that took so long, and waits until what was written is no
@@ -494,7 +511,7 @@ mod tests {
         checkpoint::write(&core, false).expect("written");
         checkpoint::write(&core, false).expect("written");
         let segment = Arc::clone(&core.segments()[&1]);
-        let make = || segments::make_index(&*core.env.disk, &segment, core.engine_id);
+        let make = || segments::make_index(&*core.env.disk, &segment);
         segment.set_index(make().expect("it can be made"));
         round(&core).expect("nothing fails");
         assert_eq!(core.segments()[&1].header.generation, 0, "a queue still comes to it");

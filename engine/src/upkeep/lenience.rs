@@ -55,7 +55,7 @@ impl Lenience {
                 position,
                 size: u64::MAX - position,
                 why: format!("{why}; {size} bytes follow"),
-                head: None,
+                said: None,
             });
         }
         whole.index.take()
@@ -117,7 +117,7 @@ impl Lenience {
         let dead = self.indexed.entry(key(segment)).or_default();
         for entry in index.entries(run_number).into_iter().flatten() {
             let entry = entry.read();
-            let Some(hole) = whole.hole_at(u64::from(entry.position)) else { continue };
+            let Some(hole) = whole.hole_at(u64::from(entry.at().position())) else { continue };
             let seq = Seq(run.first_seq + u64::from(entry.seq_delta));
             if queue.give_up(seq)? {
                 dead.entry(hole.position).or_default().push((queue.id, seq));

@@ -110,7 +110,7 @@ fn read(
     disk: &dyn Disk,
     header: FolderHeader,
     open: impl Fn(&dyn Disk, &Path, u128) -> Result<Segment>,
-    make: impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
+    make: impl Fn(&dyn Disk, &Segment) -> Result<SegmentIndex>,
 ) -> Result<(Look, Vec<u64>, u64)> {
     let mut damaged = HashSet::new();
     loop {
@@ -136,7 +136,7 @@ fn read_without(
     header: FolderHeader,
     damaged_indexes: &HashSet<PathBuf>,
     open: &impl Fn(&dyn Disk, &Path, u128) -> Result<Segment>,
-    make: &impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
+    make: &impl Fn(&dyn Disk, &Segment) -> Result<SegmentIndex>,
 ) -> Result<(Look, Vec<u64>, u64)> {
     let mut report = RecoveryReport::default();
     let segments = open_segments(disk, &config.folder.join(LOG_FOLDER), header.engine_id, open)?;
@@ -144,7 +144,7 @@ fn read_without(
     let folder = config.folder.join(CHECKPOINT_FOLDER);
     let FoundCheckpoints { kept, newest, damaged, last } =
         open_checkpoints(disk, &folder, &segments, &mut report)?;
-    let mut replay = Replay::new(config, &header, newest.as_ref())?;
+    let mut replay = Replay::new(config, newest.as_ref())?;
     replay.make_again(damaged_indexes.clone());
     let tail = replay.run(disk, segments, make, &mut report)?;
     report.was_clean = replay.was_clean(newest.as_ref(), &tail, &report);
@@ -338,8 +338,8 @@ pub(crate) fn read_header(config: &Config, disk: &dyn Disk) -> Result<FolderHead
     })?;
     FolderHeader::decode(&bytes).map_err(|what| {
         let what_is = format!("{FORMAT_FILE}: {what}");
-        if let BadHeader::Version(_) = what {
-            return Error::Newer { folder: config.folder.clone(), what: what_is };
+        if let BadHeader::Version(_) | BadHeader::Older(_) = what {
+            return Error::OtherVersion { folder: config.folder.clone(), what: what_is };
         }
         let next_step =
             "nothing was changed; `marconi log repair --plan FOLDER` shows what can be kept";
@@ -382,7 +382,7 @@ pub(crate) fn replay_until(
     let header = read_header(config, disk)?;
     let folder = config.folder.join(LOG_FOLDER);
     let segments = open_segments(disk, &folder, header.engine_id, Segment::open_to_look)?;
-    let mut replay = Replay::new(config, &header, Some(checkpoint))?;
+    let mut replay = Replay::new(config, Some(checkpoint))?;
     replay.stop_at(until);
     replay.run(disk, segments, index_in_memory, &mut RecoveryReport::default())?;
     Ok(replay.state)
@@ -547,7 +547,6 @@ fn skip_numbers(core: &Core, lost_bytes_max: u64) -> Result<()> {
         at_ms: core.now_ms(),
         queue: 0,
         seq: skipped,
-        count: 0,
         payload: &[],
         crc: checksum::begin(),
     };

@@ -13,11 +13,9 @@ use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::fault::{Fault, FaultKind, Lost, LostKind};
 use crate::files::checkpoint::{Checkpoint, QueueShape};
-use crate::files::format::{
-    self, CHECKPOINT_FOLDER, FolderHeader, LOG_FOLDER, SEGMENT_HEADER_SIZE,
-};
-use crate::files::segment_index::{SegmentIndex, client_hash, entry_of};
-use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
+use crate::files::format::{self, CHECKPOINT_FOLDER, LOG_FOLDER, SEGMENT_HEADER_SIZE};
+use crate::files::segment_index::SegmentIndex;
+use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind, LsnHint};
 use crate::log::record::Record;
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::{self, Segment};
@@ -70,7 +68,6 @@ pub(crate) type Until = HashMap<QueueId, Lsn>;
 
 pub(super) struct Replay {
     pub(super) state: State,
-    engine_id: u128,
     /// Durability by configuration, for queues without a floor.
     config: Config,
     /// The log is replayed from here.
@@ -93,12 +90,8 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(
-        config: &Config,
-        header: &FolderHeader,
-        newest: Option<&Checkpoint>,
-    ) -> Result<Replay> {
-        let mut replay = Replay::bare(config, header);
+    pub(super) fn new(config: &Config, newest: Option<&Checkpoint>) -> Result<Replay> {
+        let mut replay = Replay::bare(config);
         if let Some(newest) = newest {
             replay.from = newest.header.lsn;
             replay.checkpoint = newest.header.number;
@@ -117,10 +110,9 @@ impl Replay {
     }
 
     /// One that knows nothing, and reads the log from its beginning.
-    pub(super) fn bare(config: &Config, header: &FolderHeader) -> Replay {
+    pub(super) fn bare(config: &Config) -> Replay {
         Replay {
             state: State::new(),
-            engine_id: header.engine_id,
             config: config.clone(),
             from: FIRST_LSN,
             checkpoint: 0,
@@ -224,7 +216,7 @@ impl Replay {
         &mut self,
         disk: &dyn Disk,
         found: Vec<Segment>,
-        make: impl Fn(&dyn Disk, &Segment, u128) -> Result<SegmentIndex>,
+        make: impl Fn(&dyn Disk, &Segment) -> Result<SegmentIndex>,
         report: &mut RecoveryReport,
     ) -> Result<Tail> {
         let mut tail = Tail {
@@ -279,7 +271,7 @@ impl Replay {
                     tracing::info!(%file, "making a missing index again");
                     report.rebuilt_indexes += 1;
                 }
-                let index = index.map_or_else(|| make(disk, &segment, self.engine_id), Ok)?;
+                let index = index.map_or_else(|| make(disk, &segment), Ok)?;
                 tail.segments.push(self.add_indexed(segment, index)?);
             } else if next.is_some_and(|next| header.base < next) {
                 // Made ready, and passed over when the log went on after an unclean end.
@@ -467,7 +459,7 @@ impl Replay {
                 Err(error) => {
                     let what = error.to_string();
                     self.pass(segment.damaged(position, what.clone()), || {
-                        whole::malformed(segment, position, &head, what)
+                        whole::malformed(segment, position, &head, payload, what)
                     })?;
                     continue;
                 }
@@ -476,8 +468,9 @@ impl Replay {
             let end = Lsn(head.lsn.0 + head.padded_size() as u64);
             let place = Place { lsn: head.lsn, end, at_ms: head.at_ms, segment, position };
             self.replay(&place, &record)?;
-            if head.kind == Kind::Posted {
-                *tail.scanned.entry(segment.number()).or_default() += u64::from(head.count);
+            if let Record::Posted { messages, .. } = &record {
+                *tail.scanned.entry(segment.number()).or_default() +=
+                    u64::from(messages.declared());
             }
             if end > self.from {
                 report.replayed_frames += 1;
@@ -520,7 +513,7 @@ impl Replay {
                 self.state.visit_all(|queue| {
                     let is_new = is_new && is_wanted(&queue.id, &self.until);
                     if is_new && place.end > queue.as_of && applied.is_ok() {
-                        applied = queue.apply(place, record, self.engine_id);
+                        applied = queue.apply(place, record);
                     }
                 });
                 return applied.map(|_| ());
@@ -551,21 +544,19 @@ impl Replay {
             self.name_queue(queue);
         }
         let known = self.known.get(&queue);
-        let engine_id = self.engine_id;
         let applied = self.state.with_id(queue, |queue| {
             if place.end > queue.as_of {
-                return queue.apply(place, record, engine_id).map(|_| ());
+                return queue.apply(place, record).map(|_| ());
             }
             // The checkpoint has it, but not where messages lie.
             match (record, known) {
                 (Record::Posted { first, client, messages, .. }, Some(known)) => {
-                    let client = client_hash(*client, engine_id);
                     for (message, seq) in messages.clone().zip(first.0..) {
                         let message = message.map_err(|what| {
                             segment::damaged(&place.segment.path, place.position, what.to_string())
                         })?;
-                        let entry = entry_of(&message, place.position, place.at_ms, client);
-                        queue.restore_message(place.segment, Seq(seq), entry);
+                        let message = place.fresh(&message, *client);
+                        queue.restore_message(place.segment, Seq(seq), message);
                         if known.is_dead(place.segment, seq) {
                             queue.restore_death(Seq(seq))?;
                         }
@@ -642,7 +633,9 @@ impl Torn {
         let length = u64::from(frame::u32_at(&head, 4));
         // What a reused file held before has another LSN, and does not check with this one either.
         let own = self.segment.lsn_at(self.position);
-        let is_own = frame::u64_at(&head, 8) == own.0 || {
+        let hint = LsnHint::of(&head);
+        let has_lsn = |hint: LsnHint| hint.low == own.low() && (own.low() != 0 || length > 0);
+        let is_own = hint.is_some_and(has_lsn) || {
             let frame = self.segment.slice(self.position as u32, length.min(left) as u32);
             frame.is_ok_and(|frame| frame::has_checksum_with(&frame, own))
         };
@@ -675,7 +668,6 @@ impl Torn {
             seq: next.0,
             behind: u32::MAX,
             kind: Kind::SegmentEnd,
-            count: 0,
         };
         let end = head.encode(checksum::begin());
         segment

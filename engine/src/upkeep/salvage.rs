@@ -13,7 +13,7 @@ use crate::domain::{Lsn, QueueId, Seq};
 use crate::env::Environment;
 use crate::error::{Error, Result};
 use crate::fault::{Fault, FaultKind, Lost, LostKind};
-use crate::files::format::{CHECKPOINT_FOLDER, FolderHeader, LOCK_FILE, LOG_FOLDER};
+use crate::files::format::{CHECKPOINT_FOLDER, LOCK_FILE, LOG_FOLDER};
 use crate::files::segment_index::SegmentIndex;
 use crate::log::frame::Invalid;
 use crate::log::scan::ScanEnd;
@@ -68,7 +68,7 @@ pub(crate) fn read(
     // Opened before anything is read: what a running engine removes from now on can be read still.
     let indexes = segments.iter().map(|segment| FoundIndex::open(&*env.disk, segment)).collect();
     let readers = if is_live { 1 } else { READERS };
-    let wholes = read_wholes(&segments, indexes, header.engine_id, readers, progress);
+    let wholes = read_wholes(&segments, indexes, readers, progress);
     let mut lenience = Lenience::new(survey.damaged.clone(), is_live);
     for (segment, whole) in segments.iter().zip(wholes) {
         survey.count(segment, &whole);
@@ -79,7 +79,7 @@ pub(crate) fn read(
     }
     survey.newer_frames(&segments, &lenience)?;
 
-    let mut replay = survey.replay(&header, &checkpoints, &segments)?;
+    let mut replay = survey.replay(&checkpoints, &segments)?;
     replay.lenience = Some(lenience);
     let mut report = RecoveryReport { segments: segments.len() as u64, ..Default::default() };
     let mut tail = replay.run(&*env.disk, segments, index_in_memory, &mut report)?;
@@ -131,7 +131,7 @@ impl Survey<'_> {
             let whole = &lenience.wholes[&key(segment)];
             if whole.end == ScanEnd::Invalid(Invalid::Unknown) {
                 let (file, position) = (segment.path.display(), whole.end_position);
-                return Err(Error::Newer {
+                return Err(Error::OtherVersion {
                     folder: self.config.folder.clone(),
                     what: format!("{file}, byte {position}: {}", Invalid::Unknown),
                 });
@@ -141,19 +141,14 @@ impl Survey<'_> {
     }
 
     /// A replay from what is left of the checkpoints.
-    fn replay(
-        &mut self,
-        header: &FolderHeader,
-        checkpoints: &Checkpoints,
-        segments: &[Segment],
-    ) -> Result<Replay> {
+    fn replay(&mut self, checkpoints: &Checkpoints, segments: &[Segment]) -> Result<Replay> {
         if let Some(newest) = &checkpoints.newest {
-            return Replay::new(self.config, header, Some(newest));
+            return Replay::new(self.config, Some(newest));
         }
         let starts_at_one = segments
             .first()
             .is_none_or(|first| first.number() == 1 && first.header.generation == 0);
-        let mut replay = Replay::bare(self.config, header);
+        let mut replay = Replay::bare(self.config);
         if checkpoints.last == 0 && starts_at_one && self.unreadable.is_empty() {
             return Ok(replay);
         }
@@ -309,7 +304,6 @@ fn lost_size(lost: &Lost) -> u64 {
 fn read_wholes(
     segments: &[Segment],
     indexes: Vec<FoundIndex>,
-    engine_id: u128,
     readers: usize,
     progress: &mut dyn Progress,
 ) -> Vec<Whole> {
@@ -341,7 +335,7 @@ fn read_wholes(
                 };
                 let mut scratch = Scratch::default();
                 while let Some((place, (segment, index))) = next() {
-                    let whole = whole::read(segment, index, engine_id, &mut scratch);
+                    let whole = whole::read(segment, index, &mut scratch);
                     if done.send((place, whole)).is_err() {
                         return;
                     }

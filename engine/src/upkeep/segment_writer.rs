@@ -1,14 +1,15 @@
 //! Writes a segment of messages alone, as compaction leaves one: aside, frame by frame, with its index.
 //! Knows how such a file is made; knows neither where its messages come from nor when it is used.
 
-use crate::domain::{Lsn, QueueId};
+use crate::domain::QueueId;
 use crate::env::{Disk, File, PIECE_SIZE};
 use crate::error::{Error, Result};
 use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader, UNFINISHED};
-use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash, entry_of};
+use crate::files::segment_index::{self, Entry, IndexBuilder, SegmentIndex};
 use crate::log::frame::{HEAD_SIZE, Head, Kind, padded};
 use crate::log::record::{Payload, Record};
-use crate::log::segment::{Origin, Segment};
+use crate::log::segment::Segment;
+use crate::log::stored::Origin;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +22,6 @@ pub(crate) struct SegmentWriter {
     folder: PathBuf,
     aside: PathBuf,
     file: Arc<dyn File>,
-    engine_id: u128,
     piece: Vec<u8>,
     written: u64,
     /// The payload of the frame being made.
@@ -31,12 +31,7 @@ pub(crate) struct SegmentWriter {
 
 impl SegmentWriter {
     /// Begins a file of which nobody knows yet, for the segment that will have this name.
-    pub(crate) fn create(
-        disk: Arc<dyn Disk>,
-        folder: &Path,
-        name: &str,
-        engine_id: u128,
-    ) -> Result<SegmentWriter> {
+    pub(crate) fn create(disk: Arc<dyn Disk>, folder: &Path, name: &str) -> Result<SegmentWriter> {
         let aside = folder.join(format!("{name}.{UNFINISHED}"));
         let file =
             disk.create(&aside).map_err(|cause| Error::io("writing", aside.as_path(), cause))?;
@@ -45,7 +40,6 @@ impl SegmentWriter {
             folder: folder.to_path_buf(),
             aside,
             file,
-            engine_id,
             piece: Vec::with_capacity(PIECE_SIZE * 2),
             written: SEGMENT_HEADER_SIZE,
             payload: Payload::default(),
@@ -63,39 +57,38 @@ impl SegmentWriter {
         self.size() == SEGMENT_HEADER_SIZE
     }
 
-    /// Ends the frame whose payload was made: `count` messages of a queue, from number `first` on, that
+    /// Ends the frame whose payload was made: messages of a queue, from number `first` on, that
     /// lay in a frame like `origin`. Returns whether a piece is full, to be [flushed](Self::flush).
     pub(crate) fn frame(
         &mut self,
+        kind: Kind,
         queue: QueueId,
         first: u64,
-        count: usize,
         origin: &Origin,
     ) -> bool {
         let size = HEAD_SIZE + self.payload.bytes.len();
         let head = Head {
             length: u32::try_from(size).expect("a part of a frame is no larger than it was"),
-            lsn: Lsn(origin.lsn),
+            lsn: origin.lsn,
             at_ms: origin.at_ms,
             queue: queue.0,
             seq: first,
-            behind: 0,
-            kind: Kind::Posted,
-            count: u16::try_from(count).expect("frames hold less messages"),
+            behind: origin.lsn.high(),
+            kind,
         };
         let position = self.size();
         self.piece.extend_from_slice(&head.encode(self.payload.crc()));
         self.piece.extend_from_slice(&self.payload.bytes);
         self.piece.resize(self.piece.len() + padded(size) - size, 0);
 
-        let hash = client_hash(origin.client, self.engine_id);
         let record = Record::decode(&head, &self.payload.bytes);
         let Ok(Record::Posted { messages, .. }) = record else {
             unreachable!("a posted record was just encoded")
         };
         for (message, seq) in messages.zip(first..) {
             let message = message.expect("it was just encoded");
-            self.index.push(queue, seq, entry_of(&message, position, origin.at_ms, hash));
+            let entry = Entry::new(&message, position, origin.at_ms);
+            self.index.push(queue, seq, entry, origin.client);
         }
         self.piece.len() >= PIECE_SIZE
     }

@@ -5,7 +5,7 @@ use crate::domain::{Lsn, QueueId};
 use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::files::format::{self, SEGMENT_HEADER_SIZE, SegmentHeader};
-use crate::files::segment_index::{self, IndexBuilder, SegmentIndex, client_hash, entry_of};
+use crate::files::segment_index::{self, Entry, IndexBuilder, SegmentIndex};
 use crate::log::record::Record;
 use crate::log::scan::{ScanEnd, Scanner};
 use crate::log::segment::Segment;
@@ -208,7 +208,7 @@ fn index(core: &Core, segment: &Arc<Segment>) -> Result<()> {
         Some(index) => index,
         None => {
             let mut pause = stretches(core);
-            let builder = read_frames(segment, core.engine_id, &mut pause)?;
+            let builder = read_frames(segment, &mut pause)?;
             write_index(disk, segment, builder, &mut pause)?
         }
     };
@@ -231,12 +231,8 @@ pub(crate) fn adopt_index(core: &Core, segment: &Arc<Segment>, index: SegmentInd
 }
 
 /// Makes a segment's index from its frames, and writes it.
-pub(crate) fn make_index(
-    disk: &dyn Disk,
-    segment: &Segment,
-    engine_id: u128,
-) -> Result<SegmentIndex> {
-    write_index(disk, segment, read_frames(segment, engine_id, &mut || {})?, &mut || {})
+pub(crate) fn make_index(disk: &dyn Disk, segment: &Segment) -> Result<SegmentIndex> {
+    write_index(disk, segment, read_frames(segment, &mut || {})?, &mut || {})
 }
 
 fn write_index(
@@ -252,21 +248,13 @@ fn write_index(
 }
 
 /// As [`make_index`], but writes nothing: what has to be made is kept in memory.
-pub(crate) fn index_in_memory(
-    _: &dyn Disk,
-    segment: &Segment,
-    engine_id: u128,
-) -> Result<SegmentIndex> {
-    let archive = read_frames(segment, engine_id, &mut || {})?.finish(&mut || {});
+pub(crate) fn index_in_memory(_: &dyn Disk, segment: &Segment) -> Result<SegmentIndex> {
+    let archive = read_frames(segment, &mut || {})?.finish(&mut || {});
     Ok(SegmentIndex::of(&archive, &segment.header))
 }
 
 /// Reads all frames of a segment into an index. `pause` is called after each.
-fn read_frames(
-    segment: &Segment,
-    engine_id: u128,
-    pause: &mut dyn FnMut(),
-) -> Result<IndexBuilder> {
+fn read_frames(segment: &Segment, pause: &mut dyn FnMut()) -> Result<IndexBuilder> {
     let mut scanner = Scanner::new(segment);
     let mut builder = IndexBuilder::default();
     while let Some((frame_position, head, payload)) = scanner.next_frame() {
@@ -274,11 +262,11 @@ fn read_frames(
         let record = Record::decode(&head, payload)
             .map_err(|error| segment.damaged(frame_position, error.to_string()))?;
         let Record::Posted { queue, first, client, messages } = record else { continue };
-        let client = client_hash(client, engine_id);
         for (message, seq) in messages.zip(first.0..) {
             let message =
                 message.map_err(|error| segment.damaged(frame_position, error.to_string()))?;
-            builder.push(queue, seq, entry_of(&message, frame_position, head.at_ms, client));
+            let entry = Entry::new(&message, frame_position, head.at_ms);
+            builder.push(queue, seq, entry, client);
         }
     }
     match scanner.end() {

@@ -65,6 +65,8 @@ pub(super) struct Survey<'a> {
     pub(super) unreadable: HashSet<u64>,
     /// The files of all segments found.
     opened: Vec<PathBuf>,
+    /// The log reaches at least so far, by the headers that can be read.
+    reach: Lsn,
     pub(super) counts: Counts,
 }
 
@@ -87,6 +89,7 @@ impl<'a> Survey<'a> {
             damaged: HashSet::new(),
             unreadable: HashSet::new(),
             opened: Vec::new(),
+            reach: Lsn(0),
             counts: Counts::default(),
         }
     }
@@ -124,6 +127,7 @@ impl<'a> Survey<'a> {
         for name in self.names(LOG_FOLDER).unwrap_or_default() {
             if let Some(header) = any_header(self.disk(), &self.folder(LOG_FOLDER).join(name)) {
                 *votes.entry(header.engine_id).or_default() += 1;
+                self.reach = self.reach.max(header.base);
             }
         }
         let elected = votes.iter().max_by_key(|(_, count)| **count).map(|(id, _)| *id);
@@ -251,7 +255,8 @@ impl<'a> Survey<'a> {
             Some(header) if is_short(&header) => FaultKind::SegmentTruncated,
             _ => FaultKind::SegmentHeaderDamaged,
         };
-        let header = header.or_else(|| guess_header(&*file, number, generation, engine_id));
+        let header =
+            header.or_else(|| guess_header(&*file, number, generation, engine_id, self.reach));
         let Some(header) = header else {
             self.fault(FaultKind::SegmentUnreadable, &path, Some(0), what);
             self.unreadable.insert(number);
@@ -341,6 +346,7 @@ impl<'a> Survey<'a> {
             match Checkpoint::open(self.disk(), &path) {
                 Ok(checkpoint) => {
                     self.counts.bytes += checkpoint.header.size;
+                    self.reach = self.reach.max(checkpoint.header.lsn);
                     kept.insert(0, checkpoint.header);
                     newest.get_or_insert(checkpoint);
                 }
@@ -417,18 +423,23 @@ fn any_header(disk: &dyn Disk, path: &Path) -> Option<SegmentHeader> {
 }
 
 /// A header made of a segment's name and of a frame whose place tells where the segment begins. Of a
-/// rewritten one frames tell nothing; its neighbours will.
+/// rewritten one frames tell nothing; its neighbours will. The log reaches about as far as `reach`.
 fn guess_header(
     file: &dyn File,
     number: u64,
     generation: u64,
     engine_id: u128,
+    reach: Lsn,
 ) -> Option<SegmentHeader> {
     let size = file.size().ok()?;
     let bytes = file.map().ok()?.bytes;
+    let read = |bytes: &[u8]| match generation {
+        0 => frame::decode_astray(bytes, reach),
+        _ => frame::decode(bytes, |hint| Some(hint.whole())).ok().map(|(head, _)| head),
+    };
     let mut position = SEGMENT_HEADER_SIZE as usize;
     let (position, head) = loop {
-        if let Ok((head, _)) = frame::decode(bytes.get(position..)?, |_| true) {
+        if let Some(head) = read(bytes.get(position..)?) {
             break (position as u64, head);
         }
         position += ALIGNMENT;

@@ -33,7 +33,6 @@ fn fill_segment(core: &Core) {
         at_ms: 1,
         queue: 0,
         seq: 1_000,
-        count: 0,
         payload: &[],
         crc: checksum::begin(),
     };

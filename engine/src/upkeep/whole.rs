@@ -5,7 +5,7 @@ use crate::domain::{QueueId, Seq};
 use crate::env::{Disk, File};
 use crate::fault::{Fault, FaultKind, Lost, LostKind};
 use crate::files::format;
-use crate::files::segment_index::{Archive, IndexBuilder, SegmentIndex, client_hash, entry_of};
+use crate::files::segment_index::{Archive, Entry, IndexBuilder, SegmentIndex};
 use crate::log::frame::{self, HEAD_SIZE, Head, Invalid, Kind};
 use crate::log::record::{self, MESSAGE_HEAD_SIZE, POST_HEAD_SIZE, Record};
 use crate::log::scan::{ScanEnd, Scanner};
@@ -19,8 +19,16 @@ pub(crate) struct Hole {
     pub(crate) position: u64,
     pub(crate) size: u64,
     pub(crate) why: String,
-    /// What the head there says, proved by nothing.
-    pub(crate) head: Option<Head>,
+    /// What the frame there says, proved by nothing.
+    pub(crate) said: Option<Said>,
+}
+
+/// What a frame says of what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) head: Head,
+    /// How many messages or numbers.
+    pub(crate) count: u64,
 }
 
 impl Hole {
@@ -96,18 +104,13 @@ pub(crate) struct Scratch {
 }
 
 /// Reads a segment whole.
-pub(crate) fn read(
-    segment: &Segment,
-    found: FoundIndex,
-    engine_id: u128,
-    scratch: &mut Scratch,
-) -> Whole {
+pub(crate) fn read(segment: &Segment, found: FoundIndex, scratch: &mut Scratch) -> Whole {
     if let FoundIndex::Found(_, file) = &found {
         // A map is read page by page, as it is looked at: by the time the frames are read it is there.
         file.read_ahead();
     }
     let index = &mut scratch.index;
-    let mut reader = Reader { engine_id, frames: 0, messages: 0, holes: Vec::new(), index };
+    let mut reader = Reader { frames: 0, messages: 0, holes: Vec::new(), index };
     let mut scanner = Scanner::new(segment);
     let mut looked_again = 0;
     loop {
@@ -120,9 +123,9 @@ pub(crate) fn read(
             scanner.look_again();
             continue;
         }
-        let head = likely_head(&mut scanner, position);
+        let said = likely_said(segment, &mut scanner, position);
         let Some(size) = scanner.resume() else { break };
-        reader.hole(segment, position, size, &why.to_string(), head);
+        reader.holes.push(Hole { position, size, why: why.to_string(), said });
     }
     let (mut end, end_position) = (scanner.end(), scanner.position());
     let Reader { frames, messages, mut holes, .. } = reader;
@@ -138,7 +141,6 @@ pub(crate) fn read(
 }
 
 struct Reader<'a> {
-    engine_id: u128,
     frames: u64,
     messages: u64,
     holes: Vec<Hole>,
@@ -148,12 +150,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn frame(&mut self, position: u64, head: &Head, payload: &[u8]) {
         self.frames += 1;
-        let malformed = |why: String| Hole {
-            position,
-            size: head.padded_size() as u64,
-            why,
-            head: Some(*head),
-        };
+        let said = Some(Said { head: *head, count: record::count(head, payload) });
+        let malformed = |why: String| Hole { position, size: head.padded_size() as u64, why, said };
         let (queue, first, client, messages) = match Record::decode(head, payload) {
             Ok(Record::Posted { queue, first, client, messages }) => {
                 (queue, first, client, messages)
@@ -161,28 +159,25 @@ impl Reader<'_> {
             Ok(_) => return,
             Err(error) => return self.holes.push(malformed(error.to_string())),
         };
-        let client = client_hash(client, self.engine_id);
         for (message, seq) in messages.zip(first.0..) {
             let message = match message {
                 Ok(message) => message,
                 Err(error) => return self.holes.push(malformed(error.to_string())),
             };
             self.messages += 1;
-            if let Err(why) = record::check_message(message.bytes) {
+            // One in a frame of its own has no other checksum than that.
+            if message.offset > 0
+                && let Err(why) = record::check_message(message.bytes, client)
+            {
                 self.holes.push(Hole {
                     position: position + message.offset as u64,
                     size: message.bytes.len() as u64,
                     why: why.to_string(),
-                    head: Some(Head { seq, count: 1, ..*head }),
+                    said: Some(Said { head: Head { seq, ..*head }, count: 1 }),
                 });
             }
-            self.index.push(queue, seq, entry_of(&message, position, head.at_ms, client));
+            self.index.push(queue, seq, Entry::new(&message, position, head.at_ms), client);
         }
-    }
-
-    fn hole(&mut self, segment: &Segment, position: u64, size: u64, why: &str, head: Option<Head>) {
-        let head = head.filter(|head| segment.may_hold(head.lsn, position));
-        self.holes.push(Hole { position, size, why: why.to_owned(), head });
     }
 }
 
@@ -210,7 +205,7 @@ fn check_index(
     let Some(what) = found.difference(made, has_holes) else {
         return (IndexState::Right, found, false);
     };
-    let is_cut = size.is_some_and(|size| found.reach() > size);
+    let is_cut = size.is_some_and(|size| found.reach() >= size);
     if is_cut && found.difference(made, true).is_none() {
         return (IndexState::Right, found, true);
     }
@@ -226,35 +221,47 @@ pub(crate) fn ends_early(end: ScanEnd) -> Option<Invalid> {
 }
 
 /// What a head says that was not proved, for people.
-fn head_says(head: &Head) -> String {
-    let (kind, queue, seq, count) = (head.kind, head.queue, head.seq, head.count);
+fn head_says(said: &Said) -> String {
+    let Said { head: Head { kind, queue, seq, .. }, count } = said;
     match kind {
         Kind::Posted => format!("its head says: {count} messages of queue {queue} from {seq} on"),
+        Kind::PostedOne => format!("its head says: message {seq} of queue {queue}"),
         Kind::Claimed => format!("its head says: a claim of {count} messages of queue {queue}"),
         Kind::Deleted => format!("its head says: {count} deletes in queue {queue}"),
         _ => format!("its head says: {kind:?}, queue {queue}"),
     }
 }
 
-/// What the head at a place says where no frame is whole, if that can be believed.
-fn likely_head(scanner: &mut Scanner<'_>, position: u64) -> Option<Head> {
-    let head = frame::unproved_head(scanner.bytes_at(position, HEAD_SIZE))?;
+/// What the frame at a place says where none is whole, if that can be believed.
+fn likely_said(segment: &Segment, scanner: &mut Scanner<'_>, position: u64) -> Option<Said> {
+    let lsn_of = |hint| segment.lsn_of(position, hint);
+    let head = frame::unproved_head(scanner.bytes_at(position, HEAD_SIZE), lsn_of)?;
     let bytes = scanner.bytes_at(position, head.length as usize);
     let payload = bytes.get(HEAD_SIZE..head.length as usize)?;
-    is_likely(&head, payload).then_some(head)
+    is_likely(&head, payload).then(|| Said { head, count: record::count(&head, payload) })
 }
 
 /// Whether the payload fits what a head says of it. Where all messages behind it are as they were written, the damage
 /// is in the head itself, and it may say anything.
 fn is_likely(head: &Head, payload: &[u8]) -> bool {
     match head.kind {
-        Kind::Posted => payload.get(POST_HEAD_SIZE..).is_some_and(|messages| {
-            let has_room = messages.len() >= usize::from(head.count) * MESSAGE_HEAD_SIZE;
-            has_room && !record::are_messages(messages)
+        Kind::Posted => record::poster(payload).is_some_and(|(client, count)| {
+            let messages = &payload[POST_HEAD_SIZE..];
+            let has_room = messages.len() as u64 >= u64::from(count) * MESSAGE_HEAD_SIZE as u64;
+            has_room && !record::are_messages(messages, client)
         }),
-        _ => Record::decode(head, payload).is_ok(),
+        _ => match Record::decode(head, payload) {
+            // What another kind holds seldom reads as numbers that a queue could have come to.
+            Ok(Record::Claimed { seqs, .. } | Record::Deleted { seqs, .. }) => {
+                seqs.iter().all(|seq| (1..SEQ_LIKELY_MAX).contains(&seq.0))
+            }
+            decoded => decoded.is_ok(),
+        },
     }
 }
+
+/// A million messages a second for nine years.
+const SEQ_LIKELY_MAX: u64 = 1 << 48;
 
 /// The fault of bytes that are no frame. `passed` is how many there are, where another frame follows;
 /// `scanner` is on their segment.
@@ -265,36 +272,51 @@ pub(crate) fn fault(
     why: &str,
     scanner: &mut Scanner<'_>,
 ) -> Fault {
-    let head = likely_head(scanner, position);
-    let head = head.filter(|head| segment.may_hold(head.lsn, position));
+    let said = likely_said(segment, scanner, position);
     let size = passed.unwrap_or(segment.size().saturating_sub(position));
-    hole_fault(segment, &Hole { position, size, why: why.to_owned(), head })
+    hole_fault(segment, &Hole { position, size, why: why.to_owned(), said })
 }
 
 /// The fault of a frame whose payload is not what its kind says.
-pub(crate) fn malformed(segment: &Segment, position: u64, head: &Head, why: String) -> Fault {
+pub(crate) fn malformed(
+    segment: &Segment,
+    position: u64,
+    head: &Head,
+    payload: &[u8],
+    why: String,
+) -> Fault {
     let size = head.padded_size() as u64;
-    hole_fault(segment, &Hole { position, size, why, head: Some(*head) })
+    let said = Some(Said { head: *head, count: record::count(head, payload) });
+    hole_fault(segment, &Hole { position, size, why, said })
 }
 
 /// The fault of a hole.
 pub(crate) fn hole_fault(segment: &Segment, hole: &Hole) -> Fault {
-    let Hole { position, size, why, head } = hole;
+    let Hole { position, size, why, said } = hole;
     let what = format!("{size} bytes are no frame: {why}");
-    let lost = match head {
-        Some(head) => Lost {
-            what: if head.kind == Kind::Posted { LostKind::Messages } else { LostKind::Record },
-            queue: (head.queue != 0).then_some(QueueId(head.queue)),
-            first: (head.kind == Kind::Posted).then_some(Seq(head.seq)),
-            count: if head.kind == Kind::Posted { u64::from(head.count) } else { 1 },
-            note: head_says(head),
-        },
+    // A message in a frame of its own has no checksum but the frame's: the head may be what is wrong.
+    let (sure, perhaps) = match said {
+        Some(said) if said.head.kind == Kind::PostedOne => (None, Some(said)),
+        said => (said.as_ref(), None),
+    };
+    let lost = match sure {
+        Some(said @ Said { head, count }) => {
+            let has_messages = head.kind == Kind::Posted;
+            Lost {
+                what: if has_messages { LostKind::Messages } else { LostKind::Record },
+                queue: (head.queue != 0).then_some(QueueId(head.queue)),
+                first: has_messages.then_some(Seq(head.seq)),
+                count: if has_messages { *count } else { 1 },
+                note: head_says(said),
+            }
+        }
         None => {
-            let note = "nobody knows what they said".to_owned();
+            let unknown = || "nobody knows what they said".to_owned();
+            let note = perhaps.map_or_else(unknown, |said| format!("perhaps, {}", head_says(said)));
             Lost { what: LostKind::Bytes, queue: None, first: None, count: *size, note }
         }
     };
-    let told = head.map_or(*size, |head| head.padded_size() as u64);
+    let told = sure.map_or(*size, |said| said.head.padded_size() as u64);
     let mut lost = vec![lost];
     if told < *size {
         let note = "behind the first, nobody knows what they said".to_owned();
@@ -311,9 +333,9 @@ mod tests {
     use crate::domain::{ClientId, Lsn};
     use crate::log::record::Payload;
 
-    fn head(kind: Kind, count: u16, payload: &[u8]) -> Head {
+    fn head(kind: Kind, payload: &[u8]) -> Head {
         let length = u32::try_from(HEAD_SIZE + payload.len()).expect("small");
-        Head { length, lsn: Lsn(8), at_ms: 1, queue: 1, seq: 1, behind: 0, kind, count }
+        Head { length, lsn: Lsn(8), at_ms: 1, queue: 1, seq: 1, behind: 0, kind }
     }
 
     #[test]
@@ -326,15 +348,17 @@ mod tests {
         let posted = payload.bytes.clone();
         payload.renewed(60, 60);
         let renewed = payload.bytes.clone();
-        for kind in Kind::ALL {
-            assert!(!is_likely(&head(kind, 3, &posted), &posted), "messages as {kind:?}");
-            let is_its = matches!(kind, Kind::Renewed | Kind::Claimed);
-            let told = is_likely(&head(kind, 0, &renewed), &renewed);
+        // Of a message by itself it is only said that it may be.
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::PostedOne) {
+            assert!(!is_likely(&head(kind, &posted), &posted), "messages as {kind:?}");
+            // As a delete of a number that could be it is a record lost, which it is.
+            let is_its = matches!(kind, Kind::Renewed | Kind::Claimed | Kind::Deleted);
+            let told = is_likely(&head(kind, &renewed), &renewed);
             assert!(!told || is_its, "a renewal as {kind:?}");
         }
         let mut rotten = posted;
         *rotten.last_mut().expect("it has bytes") ^= 1;
-        assert!(is_likely(&head(Kind::Posted, 3, &rotten), &rotten), "the head is whole");
-        assert!(is_likely(&head(Kind::Renewed, 0, &renewed), &renewed));
+        assert!(is_likely(&head(Kind::Posted, &rotten), &rotten), "the head is whole");
+        assert!(is_likely(&head(Kind::Renewed, &renewed), &renewed));
     }
 }

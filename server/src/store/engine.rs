@@ -44,13 +44,8 @@ async fn written<T>(receipt: Receipt<T>) -> Result<Written<T>, Error> {
 }
 
 fn message(found: &engine::Message) -> Result<Message, Error> {
-    Ok(Message {
-        id: found.id,
-        ttl_s: found.ttl_s,
-        age_s: found.age_s,
-        body: found.body()?,
-        claim: found.claim,
-    })
+    let engine::Content { ttl_s, age_s, body } = found.read()?;
+    Ok(Message { id: found.id, ttl_s, age_s, body, claim: found.claim })
 }
 
 fn messages(found: &[engine::Message]) -> Result<Vec<Message>, Error> {

@@ -238,7 +238,7 @@ fn refusal(world: &World) -> String {
     let before = snapshot(&world.folder());
     let error = world.try_open(world.config()).map(|_| ()).expect_err("it is refused");
     assert!(
-        matches!(error, Error::Damaged { .. } | Error::Folder { .. } | Error::Newer { .. }),
+        matches!(error, Error::Damaged { .. } | Error::Folder { .. } | Error::OtherVersion { .. }),
         "{error:?}"
     );
     assert_eq!(snapshot(&world.folder()), before, "a refused start changes nothing");
@@ -383,9 +383,9 @@ fn folders_that_are_not_ours_in_use_or_newer_are_refused_untouched() {
     engine.crash();
     drop(engine);
     let format = world.folder().join("FORMAT");
-    world.disk.flip(&format, 8, 8).expect("the real disk is well");
+    world.disk.flip(&format, 8, 11).expect("the real disk is well");
     assert!(refusal(&world).contains("newer"), "format version 9");
-    world.disk.flip(&format, 8, 8).expect("the real disk is well");
+    world.disk.flip(&format, 8, 11).expect("the real disk is well");
     std::fs::remove_file(&format).expect("the real disk is well");
     assert!(refusal(&world).contains("FORMAT"));
     let stranger = World::new(10);

@@ -191,7 +191,7 @@ fn numbers(engine: &Engine, queue: &QueueKey) -> anyhow::Result<HashSet<u64>> {
     loop {
         let page = engine.list(queue, from, PAGE, ListFilter::default())?.wait()?;
         for message in &page.messages {
-            let body = message.body()?;
+            let body = message.read()?.body;
             let number = body.get(..8).and_then(|bytes| bytes.try_into().ok());
             numbers.insert(u64::from_le_bytes(number.context("a message that nobody posted")?));
         }

@@ -167,17 +167,17 @@ impl Export<'_> {
     }
 
     fn message(&mut self, message: &ViewMessage, bodies: Option<&Path>) -> anyhow::Result<()> {
-        let body = message.body().map_err(|error| self.folder.explain(error))?;
+        let content = message.read().map_err(|error| self.folder.explain(error))?;
         let seq = message.id.seq;
         self.line(&Line::Message(MessageLine::from(&MessageImage {
             seq,
-            created_ms: message.created_ms,
-            ttl_s: message.posted_ttl_s,
-            client: message.client().map_err(|error| self.folder.explain(error))?,
-            body: &body,
+            created_ms: content.created_ms,
+            ttl_s: content.posted_ttl_s,
+            client: content.client,
+            body: &content.body,
         })))?;
         if let Some(folder) = bodies {
-            write_whole(&folder.join(seq.0.to_string()), &body)?;
+            write_whole(&folder.join(seq.0.to_string()), &content.body)?;
         }
         self.done.messages += 1;
         self.progress.inc(1);

@@ -26,7 +26,7 @@ pub(crate) fn detail(head: &Head, record: &Record<'_>) -> String {
         }
         Record::QueueRemoved { .. } => String::new(),
         Record::SegmentEnd => format!("the log goes on at {}", head.seq),
-        Record::Posted { first, .. } => runs_shown(posted(*first, head.count)),
+        Record::Posted { first, messages, .. } => runs_shown(posted(*first, messages.declared())),
         Record::Claimed { ttl_s, seqs, .. } => {
             format!("{} for {ttl_s} s: {}", ClaimId(head.lsn), runs_shown(seqs.iter()))
         }
@@ -41,7 +41,7 @@ pub(crate) fn detail(head: &Head, record: &Record<'_>) -> String {
     }
 }
 
-fn posted(first: Seq, count: u16) -> impl Iterator<Item = Seq> {
+fn posted(first: Seq, count: u32) -> impl Iterator<Item = Seq> {
     (0..u64::from(count)).map(move |more| Seq(first.0.saturating_add(more)))
 }
 
@@ -139,7 +139,7 @@ impl<'a> What<'a> {
             }
             Record::QueueRemoved { .. } => {}
             Record::Posted { first, client, messages, .. } => {
-                what.seqs = Some(Runs::of(posted(*first, head.count)));
+                what.seqs = Some(Runs::of(posted(*first, messages.declared())));
                 what.client = Some(Uuid::from_u128(client.0).to_string());
                 let messages = (first.0..).zip(messages.clone()).map_while(|(seq, message)| {
                     let message = message.ok()?;

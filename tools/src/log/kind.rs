@@ -54,7 +54,7 @@ impl From<Kind> for KindName {
             Kind::QueueCreated => KindName::Create,
             Kind::QueueChanged => KindName::Change,
             Kind::QueueRemoved => KindName::Remove,
-            Kind::Posted => KindName::Post,
+            Kind::Posted | Kind::PostedOne => KindName::Post,
             Kind::Claimed => KindName::Claim,
             Kind::Renewed => KindName::Renew,
             Kind::Released => KindName::Release,

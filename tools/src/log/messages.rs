@@ -3,7 +3,7 @@
 use super::folder::Folder;
 use super::queue_name::{parse, shown};
 use super::table::{Side, Table};
-use crate::output::{Output, duration, moment, size};
+use crate::output::{Output, Tone, duration, moment, size};
 use anyhow::bail;
 use marconi_engine::inspect::{View, ViewMessage};
 use marconi_engine::{ClientId, QueueKey, Seq};
@@ -48,16 +48,21 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> anyhow::Result<Exit
     lines.heading(output)?;
     let mut left = options.limit.unwrap_or(u64::MAX);
     let mut ended = Ok(());
+    let mut found = ExitCode::SUCCESS;
     view.messages(&options.queue, Seq(options.from), &mut |message| {
         if left == 0 {
             return ControlFlow::Break(());
         }
         left -= 1;
-        ended = lines.message(&message, output);
+        ended = lines.message(&message, output).map(|is_read| {
+            if !is_read {
+                found = ExitCode::FAILURE;
+            }
+        });
         if ended.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })
     .map_err(|error| folder.explain(error))?;
-    ended.map(|()| ExitCode::SUCCESS)
+    ended.map(|()| found)
 }
 
 /// Refuses a queue that is not there.
@@ -103,23 +108,44 @@ impl Lines {
         Ok(())
     }
 
-    pub(crate) fn message(&self, message: &ViewMessage, output: &mut Output) -> anyhow::Result<()> {
-        let body = if self.bodies { Some((message.client()?, message.body()?)) } else { None };
-        let body = body.as_ref().map(|(client, body)| (*client, &body[..]));
-        self.line(&Facts::from(message), body, output)
+    /// A message of a folder, read now. Whether it could be.
+    pub(crate) fn message(
+        &self,
+        message: &ViewMessage,
+        output: &mut Output,
+    ) -> anyhow::Result<bool> {
+        let read = message.read();
+        let content = read.as_ref().ok();
+        let facts = Facts {
+            seq: message.id.seq.0,
+            id: message.id.to_string(),
+            created_ms: content.map(|content| content.created_ms),
+            ttl_s: content.map(|content| content.ttl_s),
+            expires_ms: message.expires_ms,
+            claim: message.claim.map(|claim| claim.to_string()),
+            size_bytes: content.map(|content| content.body.len()),
+            segment: message.segment(),
+            position: message.position(),
+        };
+        let told = content.filter(|_| self.bodies);
+        let told = told.map(|content| (content.client, &content.body[..]));
+        let fault = read.as_ref().err().map(ToString::to_string);
+        self.line(&facts, told, fault.as_deref(), output)?;
+        Ok(read.is_ok())
     }
 
-    /// One message, with its poster and body where they are asked for.
+    /// One message, with its poster and body where they are asked for, or with why it cannot be read.
     pub(crate) fn line(
         &self,
         facts: &Facts,
         body: Option<(ClientId, &[u8])>,
+        fault: Option<&str>,
         output: &mut Output,
     ) -> anyhow::Result<()> {
         if output.json {
             let client = body.map(|(client, _)| Uuid::from_u128(client.0).to_string());
             let body = body.map(|(_, body)| Body::of(body));
-            output.document(&Document { facts, client, body })?;
+            output.document(&Document { facts, client, body, fault })?;
             return Ok(());
         }
         self.table.row(
@@ -127,13 +153,17 @@ impl Lines {
             &[
                 facts.seq.to_string().into(),
                 facts.id.clone().into(),
-                moment(facts.created_ms).into(),
+                facts.created_ms.map(moment).unwrap_or("–".to_owned()).into(),
                 duration(facts.expires_ms.saturating_sub(self.now_ms)).into(),
-                size(u64::from(facts.size_bytes)).into(),
+                facts.size_bytes.map_or("–".to_owned(), |bytes| size(bytes as u64)).into(),
                 facts.claim.clone().unwrap_or("–".to_owned()).into(),
                 body.map(|(_, body)| bytes_shown(body)).unwrap_or_default().into(),
             ],
         )?;
+        if let Some(fault) = fault {
+            output
+                .line(output.tone(Tone::Warning, format!("{:>8}  cannot be read: {fault}", "")))?;
+        }
         Ok(())
     }
 }
@@ -143,29 +173,13 @@ impl Lines {
 pub(crate) struct Facts {
     pub(crate) seq: u64,
     pub(crate) id: String,
-    pub(crate) created_ms: u64,
-    pub(crate) ttl_s: u32,
+    pub(crate) created_ms: Option<u64>,
+    pub(crate) ttl_s: Option<u32>,
     pub(crate) expires_ms: u64,
     pub(crate) claim: Option<String>,
-    pub(crate) size_bytes: u32,
+    pub(crate) size_bytes: Option<usize>,
     pub(crate) segment: u64,
     pub(crate) position: u32,
-}
-
-impl From<&ViewMessage> for Facts {
-    fn from(message: &ViewMessage) -> Facts {
-        Facts {
-            seq: message.id.seq.0,
-            id: message.id.to_string(),
-            created_ms: message.created_ms,
-            ttl_s: message.ttl_s,
-            expires_ms: message.expires_ms,
-            claim: message.claim.map(|claim| claim.to_string()),
-            size_bytes: message.size,
-            segment: message.segment(),
-            position: message.position,
-        }
-    }
 }
 
 /// A line of `messages --json`.
@@ -177,4 +191,6 @@ struct Document<'a> {
     client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<Body<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'a str>,
 }

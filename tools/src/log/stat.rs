@@ -406,7 +406,7 @@ mod tests {
             ..checkpoint.clone()
         };
         Summary {
-            format_version: 1,
+            format_version: 2,
             engine_id: 0xabc,
             created_ms: 1_700_000_000_000,
             now_ms: 1_700_000_065_000,
@@ -445,7 +445,7 @@ mod tests {
     fn a_folder_is_seen_at_a_glance() {
         let expected = "\
 Folder      data
-Format      version 1, made 2023-11-14T22:13:20.000Z, 1 min 5 s ago
+Format      version 2, made 2023-11-14T22:13:20.000Z, 1 min 5 s ago
 Engine      00000000000000000000000000000abc
 State       free; the last run did not end in good order
 Queues      1, with 2 claims

@@ -129,17 +129,17 @@ impl Tail<'_> {
                     let facts = Facts {
                         seq,
                         id: MessageId { queue: *queue, seq: Seq(seq) }.to_string(),
-                        created_ms,
-                        ttl_s: message.ttl_s,
+                        created_ms: Some(created_ms),
+                        ttl_s: Some(message.ttl_s),
                         expires_ms: created_ms + u64::from(message.ttl_s) * 1000,
                         claim: None,
-                        size_bytes: u32::try_from(message.body.len()).unwrap_or(u32::MAX),
+                        size_bytes: Some(message.body.len()),
                         segment: frame.segment,
                         position: u32::try_from(frame.position as usize + message.offset)
                             .unwrap_or(u32::MAX),
                     };
                     let body = self.lines.wants_bodies().then_some((*client, message.body));
-                    self.lines.line(&facts, body, output)?;
+                    self.lines.line(&facts, body, None, output)?;
                 }
             }
             _ => {}

@@ -80,8 +80,7 @@ impl World {
     fn append(&self, payload: &[u8]) -> Lsn {
         let mut crc = checksum::begin();
         crc.update(payload);
-        let frame =
-            NewFrame { kind: Kind::Posted, at_ms: 1, queue: 1, seq: 1, count: 1, payload, crc };
+        let frame = NewFrame { kind: Kind::Posted, at_ms: 1, queue: 1, seq: 1, payload, crc };
         self.log.append(frame, Durability::Os).expect("there is room").end
     }
 

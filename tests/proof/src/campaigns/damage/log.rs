@@ -6,7 +6,7 @@ use std::ops::Range;
 
 const HEADER_SIZE: usize = 128;
 const FIRST_FRAME: usize = 4096;
-const HEAD_SIZE: usize = 48;
+const HEAD_SIZE: usize = 40;
 /// "So far or farther": says nothing.
 const BEHIND_UNTOLD: u32 = u32::MAX;
 const POSTED: u8 = 4;
@@ -49,6 +49,7 @@ pub(super) enum Allowed {
 
 fn frames(bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
+    let base = u64::from_le_bytes(bytes[56..64].try_into().expect("eight"));
     let mut at = FIRST_FRAME;
     while let Some(head) = bytes.get(at..at + HEAD_SIZE) {
         let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four"));
@@ -56,9 +57,10 @@ fn frames(bytes: &[u8]) -> Vec<Frame> {
         if length < HEAD_SIZE {
             break;
         }
-        let lsn = u64::from_le_bytes(head[8..16].try_into().expect("eight"));
-        let kind = head[44];
-        frames.push(Frame { place: at..at + length, lsn, behind: word(40), kind });
+        // Its place tells it; of a rewritten segment nobody asks.
+        let lsn = base + (at - FIRST_FRAME) as u64;
+        let kind = head[38];
+        frames.push(Frame { place: at..at + length, lsn, behind: word(12), kind });
         at += length.next_multiple_of(8);
         if kind == SEGMENT_END {
             break;
@@ -136,12 +138,15 @@ pub(super) fn allowed(image: &Image, file: usize, harmed: &Harmed) -> Allowed {
 /// the same frame: the checksum of a message does not say whose it is, and its frame's is not checked at each read.
 pub(super) fn is_out_of_reach(image: &Image, file: usize, harmed: &Harmed) -> bool {
     let stored = &image.files[file];
-    let is_message_else = |place: &Range<usize>| {
+    let is_message_else = |(place, client): &(Range<usize>, &[u8])| {
         let Some(is) = harmed.bytes.get(place.clone()) else { return false };
         let was = &stored.bytes[place.clone()];
         // Its own size, and how far back its frame begins.
         let is_alike = is[4..8] == was[4..8] && is[12..16] == was[12..16];
-        is != was && is_alike && crc32fast::hash(&is[4..]).to_le_bytes() == is[..4]
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(client);
+        crc.update(&is[4..]);
+        is != was && is_alike && crc.finalize().to_le_bytes() == is[..4]
     };
     let is_headed = |frame: &&Frame| {
         let head = frame.place.start..frame.place.start + HEAD_SIZE;
@@ -154,15 +159,17 @@ pub(super) fn is_out_of_reach(image: &Image, file: usize, harmed: &Harmed) -> bo
             .any(|frame| messages(&stored.bytes, frame).iter().any(is_message_else))
 }
 
-/// Where the messages of a frame lie.
-fn messages(bytes: &[u8], frame: &Frame) -> Vec<Range<usize>> {
-    const POST_HEAD_SIZE: usize = 16;
+/// Where the messages of a frame lie, and who posted them.
+fn messages<'a>(bytes: &'a [u8], frame: &Frame) -> Vec<(Range<usize>, &'a [u8])> {
+    const POST_HEAD_SIZE: usize = 20;
     const MESSAGE_HEAD_SIZE: usize = 20;
     let mut places = Vec::new();
-    let mut at = frame.place.start + HEAD_SIZE + POST_HEAD_SIZE;
+    let payload = frame.place.start + HEAD_SIZE;
+    let client = &bytes[payload..payload + 16];
+    let mut at = payload + POST_HEAD_SIZE;
     while at < frame.place.end {
         let size = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four")) as usize;
-        places.push(at..at + MESSAGE_HEAD_SIZE + size);
+        places.push((at..at + MESSAGE_HEAD_SIZE + size, client));
         at += MESSAGE_HEAD_SIZE + size;
     }
     places
@@ -173,12 +180,13 @@ fn tells_of_a_frame(bytes: &[u8], frame: &Frame) -> bool {
     let left = &bytes[frame.place.clone()];
     let lsn = frame.lsn.to_le_bytes();
     let mut mended = left.to_vec();
-    mended[8..16].copy_from_slice(&lsn);
-    // Over the payload first, and then over the head behind the checksum.
+    mended[8..12].copy_from_slice(&lsn[..4]);
+    // Over the payload first, then over the head behind the checksum, then over what the head has not of the LSN.
     let mut crc = crc32fast::Hasher::new();
     crc.update(&mended[HEAD_SIZE..]);
     crc.update(&mended[4..HEAD_SIZE]);
-    left[8..16] == lsn || crc.finalize().to_le_bytes() == mended[..4]
+    crc.update(&lsn[4..]);
+    left[8..12] == lsn[..4] || crc.finalize().to_le_bytes() == mended[..4]
 }
 
 /// How many of these frames lie below the LSN of the newest checkpoint.

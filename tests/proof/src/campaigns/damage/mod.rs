@@ -240,8 +240,8 @@ impl Trial<'_> {
     fn repair(&self, folder: &Path) -> anyhow::Result<()> {
         self.image.lay(folder, self.place.file, &self.harmed.bytes)?;
         let plan = match inspect::plan_repair_in(folder, &world(), &mut ()) {
-            // Nothing is touched where all says that a newer program wrote it.
-            Err(error @ Error::Newer { .. }) => return self.is_named_by(&error),
+            // Nothing is touched where all says that another program wrote it.
+            Err(error @ Error::OtherVersion { .. }) => return self.is_named_by(&error),
             plan => plan.context("planning a repair")?,
         };
         let done = inspect::apply_repair_in(folder, &world(), &mut ()).context("repairing")?;

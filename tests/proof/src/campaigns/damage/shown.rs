@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use marconi_engine::{
-    ClaimId, ClientId, Engine, Error, ListFilter, MessageId, QueueKey, QueueStats,
+    ClaimId, ClientId, Content, Engine, Error, ListFilter, MessageId, QueueKey, QueueStats,
 };
 use std::collections::BTreeMap;
 
@@ -20,10 +20,9 @@ type Shows<T> = Result<T, Error>;
 #[derive(Debug, Clone)]
 pub(super) struct MessageShown {
     id: MessageId,
-    ttl_s: u32,
-    age_s: u64,
     claim: Option<ClaimId>,
-    body: Shows<Bytes>,
+    /// Its ttl, its age, its body.
+    content: Shows<(u32, u64, Bytes)>,
 }
 
 /// A queue.
@@ -70,7 +69,10 @@ impl Shown {
     /// The ids and bodies of all messages that can be read.
     pub(super) fn bodies(&self) -> impl Iterator<Item = (MessageId, &Bytes)> {
         let lists = self.queues.values().filter_map(|queue| queue.messages.as_ref().ok());
-        lists.flatten().filter_map(|message| Some((message.id, message.body.as_ref().ok()?)))
+        lists.flatten().filter_map(|message| {
+            let (.., body) = message.content.as_ref().ok()?;
+            Some((message.id, body))
+        })
     }
 
     /// The queues and the ids of their messages, as far as they can be listed.
@@ -117,16 +119,15 @@ fn queue(engine: &Engine, key: &QueueKey, claims: impl Iterator<Item = ClaimId>)
     let messages = messages.map(|messages| {
         let shown = messages.iter().map(|message| MessageShown {
             id: message.id,
-            ttl_s: message.ttl_s,
-            age_s: message.age_s,
             claim: message.claim,
-            body: message.body(),
+            content: message.read().map(|Content { ttl_s, age_s, body }| (ttl_s, age_s, body)),
         });
         shown.collect()
     });
     let by_others = CLIENTS.map(|client| {
         let found = list(ListFilter { not_by: Some(client), include_claimed: true })?;
-        Ok(found.iter().map(|message| message.id).collect())
+        // Who posted is checked where a message is read.
+        found.iter().map(|message| message.read().map(|_| message.id)).collect()
     });
     let claims = claims.map(|id| {
         let claim = engine.claim_get(key, id).and_then(|receipt| receipt.wait());
@@ -164,13 +165,13 @@ impl QueueShown {
             (Err(error), Ok(_)) => return Err(format!("was not sound at first: {error}")),
         };
         let ids = |list: &[MessageShown]| -> Vec<_> {
-            list.iter().map(|one| (one.id.seq, one.ttl_s, one.age_s, one.claim)).collect()
+            list.iter().map(|one| (one.id.seq, one.claim)).collect()
         };
         if ids(was) != ids(is) {
             return Err(format!("messages {:?} are shown as {:?}", ids(was), ids(is)));
         }
         for (was, is) in was.iter().zip(is) {
-            same(&format!("the body of {:?}", was.id.seq), &was.body, &is.body, errors)?;
+            same(&format!("{:?}", was.id.seq), &was.content, &is.content, errors)?;
         }
         Ok(())
     }

@@ -450,9 +450,8 @@ fn told(body: &Bytes) -> Bytes {
 }
 
 fn read(message: marconi_engine::Message) -> anyhow::Result<Message> {
-    let body = told(&message.body()?);
-    let marconi_engine::Message { id, ttl_s, age_s, claim, .. } = message;
-    Ok(Message { id, ttl_s, age_s, body, claim })
+    let marconi_engine::Content { ttl_s, age_s, body } = message.read()?;
+    Ok(Message { id: message.id, ttl_s, age_s, body: told(&body), claim: message.claim })
 }
 
 fn all_read(messages: Vec<marconi_engine::Message>) -> anyhow::Result<Vec<Message>> {
