@@ -275,6 +275,39 @@ fn a_listing_leaves_out_ones_own_wherever_that_is_told() {
     engine.crash();
 }
 
+/// Others are to have their turn while a client's own are passed over one frame after the other.
+#[test]
+fn a_listing_of_little_among_much_is_done_in_parts() {
+    let world = World::new();
+    let engine = world.open();
+    engine.create_queue(&queue(), Some(Durability::Memory)).expect("makes").wait().expect("ok");
+    let (own, other) = (ClientId(7), ClientId(8));
+    let post = |client: ClientId, count: usize| {
+        let new = vec![NewMessage { ttl_s: 3600, body: b"1" }; count];
+        engine.post(&queue(), client, &new, None).expect("posts").wait().expect("written")
+    };
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        (0..10).for_each(|_| drop(post(own, 1000)));
+        others.extend(post(other, 1));
+    }
+    (0..60).for_each(|_| drop(post(own, 1000)));
+    engine.sync().expect("is durable");
+    engine.prepare().expect("indexes what is full");
+    let filter = ListFilter { not_by: Some(own), include_claimed: true };
+    let (mut found, mut marker, mut parts) = (Vec::new(), None, 0);
+    loop {
+        let page = engine.list(&queue(), marker, 100, filter).expect("lists").wait().expect("ok");
+        found.extend(page.messages.iter().map(|message| message.id));
+        (marker, parts) = (page.next, parts + 1);
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(found, others);
+    assert!(parts > 10, "{parts}");
+}
+
 /// A body that rotted fails whoever reads it, and nobody else.
 #[test]
 fn a_rotten_message_stands_in_the_way_of_none_but_its_readers() {

@@ -15,6 +15,9 @@ use bytes::Bytes;
 
 /// A page that lacks messages, since those found were left out, goes on with so many together.
 const LIST_MORE: usize = 1024;
+/// So many looks a listing takes at a queue before it lets others go on: a few thousand messages of which the frame is
+/// asked who posted them, or a quarter of a million that are passed over by their entries.
+const LIST_LOOKS: usize = 8;
 
 /// A message to be posted.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +96,9 @@ pub struct Page {
     pub messages: Vec<Message>,
     /// Where the next page begins; `None` when nothing was found.
     pub next: Option<Marker>,
+    /// The page is not full, and more may be there from `next` on: what was passed over is so much that others are
+    /// to have their turn first.
+    pub has_more: bool,
 }
 
 impl Engine {
@@ -128,8 +134,8 @@ impl Engine {
         })
     }
 
-    /// Up to `limit` messages behind `after` that pass the filter, oldest first. An absent queue, and
-    /// a marker of another queue, give an empty page.
+    /// Up to `limit` messages behind `after` that pass the filter, oldest first; see [`Page::has_more`]. An absent
+    /// queue, and a marker of another queue, give an empty page.
     ///
     /// # Errors
     /// `Damaged`, `Closed`.
@@ -146,6 +152,7 @@ impl Engine {
         let mut from = after.map_or(Seq(0), |marker| marker.seq);
         let mut wanted = limit;
         let mut of = after.map(|marker| marker.queue);
+        let mut looks = 0;
         loop {
             let mut looked = Listing::default();
             let mut looked_ms = 0;
@@ -183,14 +190,17 @@ impl Engine {
                     page.messages.push(Message::new(queue, located, looked_ms));
                 }
             }
-            let Some(more) = looked.more_from.filter(|_| page.messages.len() < limit) else {
-                page.next = page
-                    .messages
-                    .last()
-                    .map(|message| Marker { queue: message.id.queue, seq: message.id.seq });
-                return Ok(receipt.map(|()| page));
-            };
-            (from, wanted) = (more, LIST_MORE);
+            let more = looked.more_from.filter(|_| page.messages.len() < limit);
+            page.has_more = more.is_some();
+            looks += 1;
+            match more {
+                Some(more) if looks < LIST_LOOKS => (from, wanted) = (more, LIST_MORE),
+                more => {
+                    let last = page.messages.last().map(|message| message.id.seq);
+                    page.next = more.or(last).map(|seq| Marker { queue, seq });
+                    return Ok(receipt.map(|()| page));
+                }
+            }
         }
     }
 

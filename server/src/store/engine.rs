@@ -130,8 +130,17 @@ impl Store for EngineStore {
         limit: usize,
         filter: ListFilter,
     ) -> Result<Page, Error> {
-        let page = self.0.list(key, after, limit, filter)?.await?;
-        Ok(Page { messages: messages(&page.messages)?, next: page.next })
+        let mut page = self.0.list(key, after, limit, filter)?.await?;
+        let mut found = std::mem::take(&mut page.messages);
+        while page.has_more {
+            // What is passed over may be long: others on this thread have their turn in between.
+            tokio::task::yield_now().await;
+            page = self.0.list(key, page.next, limit - found.len(), filter)?.await?;
+            found.append(&mut page.messages);
+        }
+        let last = found.last().map(|message| message.id);
+        let next = last.map(|id| Marker { queue: id.queue, seq: id.seq });
+        Ok(Page { messages: messages(&found)?, next })
     }
 
     async fn get(&self, key: &QueueKey, ids: &[MessageId]) -> Result<Vec<Message>, Error> {
@@ -209,6 +218,50 @@ impl Store for EngineStore {
             // A full disk stops posting; the store still answers.
             Err(Error::Full) => Ok(()),
             health => health,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The engine looks for one among many in parts; a page is whole all the same.
+    #[tokio::test]
+    async fn a_page_is_whole_however_much_is_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            segment_size_bytes: 1 << 20,
+            disk_reserve_bytes: 0,
+            ..Config::new(folder.path().join("data"))
+        };
+        let store = EngineStore::open(config, Environment::system()).expect("it opens");
+        let key = QueueKey::new(None, "q").expect("short");
+        store.create_queue(&key, None).await.expect("made");
+        let (own, other) = (ClientId(7), ClientId(8));
+        let mut others = Vec::new();
+        for _ in 0..2 {
+            let many = vec![NewMessage { ttl_s: 3600, body: b"1" }; 1000];
+            let memory = Some(Durability::Memory);
+            others
+                .extend(store.post(&key, other, &many[..1], memory).await.expect("posted").answer);
+            for _ in 0..40 {
+                store.post(&key, own, &many, memory).await.expect("posted");
+            }
+            others
+                .extend(store.post(&key, other, &many[..1], memory).await.expect("posted").answer);
+        }
+        store.engine().sync().expect("is durable");
+        store.engine().prepare().expect("indexes what is full");
+        let filter = ListFilter { not_by: Some(own), include_claimed: true };
+        let parted = store.engine().list(&key, None, 10, filter).expect("listed");
+        assert!(parted.await.expect("durable").has_more, "it is much");
+        for limit in [1, 3, 4, 10] {
+            let page = store.list(&key, None, limit, filter).await.expect("listed");
+            let ids: Vec<MessageId> = page.messages.iter().map(|message| message.id).collect();
+            assert_eq!(ids, others[..limit.min(4)]);
+            let last = ids.last().map(|id| Marker { queue: id.queue, seq: id.seq });
+            assert_eq!(page.next, last);
         }
     }
 }

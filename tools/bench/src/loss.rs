@@ -195,7 +195,7 @@ fn numbers(engine: &Engine, queue: &QueueKey) -> anyhow::Result<HashSet<u64>> {
             let number = body.get(..8).and_then(|bytes| bytes.try_into().ok());
             numbers.insert(u64::from_le_bytes(number.context("a message that nobody posted")?));
         }
-        if page.messages.len() < PAGE {
+        if page.messages.len() < PAGE && !page.has_more {
             return Ok(numbers);
         }
         from = page.next;
