@@ -10,7 +10,8 @@ use crate::log::frame::Kind;
 use crate::log::record::{MESSAGE_HEAD_SIZE, Payload};
 use crate::metrics::add;
 use crate::receipt::Receipt;
-use crate::state::queue::{LIST_ROOM, Listing, Located, Queue};
+use crate::state::queue::{Located, Queue};
+use crate::state::ranges::Walk;
 use bytes::Bytes;
 
 /// A page that lacks messages, since those found were left out, goes on with so many together.
@@ -18,6 +19,8 @@ const LIST_MORE: usize = 1024;
 /// So many looks a listing takes at a queue before it lets others go on: a few thousand messages of which the frame is
 /// asked who posted them, or a quarter of a million that are passed over by their entries.
 const LIST_LOOKS: usize = 8;
+/// So many messages of a page have room before it is known how many there are.
+const LIST_ROOM: usize = 64;
 
 /// A message to be posted.
 #[derive(Debug, Clone, Copy)]
@@ -154,21 +157,24 @@ impl Engine {
         let mut of = after.map(|marker| marker.queue);
         let mut looks = 0;
         loop {
-            let mut looked = Listing::default();
-            let mut looked_ms = 0;
+            let known = page.messages.len();
+            let mut is_by_unknown = false;
+            let mut more = None;
             let receipt = self.read(key, view, |queue, now_ms| {
+                let (id, durability) = (queue.id, queue.durability);
                 // Of the one the listing began with: it may have been made again meanwhile.
-                if *of.get_or_insert(queue.id) != queue.id {
+                if *of.get_or_insert(id) != id {
                     return Ok(());
                 }
-                looked = queue.list(from, wanted, filter, now_ms)?;
-                looked_ms = now_ms;
-                let count = looked.found.len();
-                looked.found.retain(|found| self.shows(view, queue.durability, found));
-                if looked.found.len() < count {
-                    // Nothing behind what is not to be shown yet is.
-                    looked.more_from = None;
-                }
+                more = queue.list(from, wanted, filter, now_ms, |located| {
+                    if !self.shows(view, durability, &located) {
+                        // Nothing behind it is to be shown yet either.
+                        return Walk::Stop;
+                    }
+                    is_by_unknown |= located.is_by_unknown;
+                    page.messages.push(Message::new(id, located, now_ms));
+                    Walk::On
+                })?;
                 Ok(())
             });
             let receipt = match receipt {
@@ -178,26 +184,27 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
             };
-            let queue = of.unwrap_or(QueueId(0));
-            for located in looked.found {
-                if page.messages.len() == limit {
-                    break;
-                }
+            if is_by_unknown {
                 // Without the queue's lock: it may take reading from disk.
-                let is_own = located.is_by_unknown
-                    && filter.leaves_out(located.segment.client(located.entry.at())?);
-                if !is_own {
-                    page.messages.push(Message::new(queue, located, looked_ms));
+                for message in page.messages.split_off(known) {
+                    if page.messages.len() == limit {
+                        break;
+                    }
+                    if !message.located.is_left_out(filter)? {
+                        page.messages.push(message);
+                    }
                 }
             }
-            let more = looked.more_from.filter(|_| page.messages.len() < limit);
+            page.messages.truncate(limit);
+            let more = more.filter(|_| page.messages.len() < limit);
             page.has_more = more.is_some();
             looks += 1;
             match more {
                 Some(more) if looks < LIST_LOOKS => (from, wanted) = (more, LIST_MORE),
                 more => {
                     let last = page.messages.last().map(|message| message.id.seq);
-                    page.next = more.or(last).map(|seq| Marker { queue, seq });
+                    let next = of.zip(more.or(last));
+                    page.next = next.map(|(queue, seq)| Marker { queue, seq });
                     return Ok(receipt.map(|()| page));
                 }
             }

@@ -209,6 +209,7 @@ pub(crate) fn unproved_kind(bytes: &[u8]) -> Option<Kind> {
 
 /// What the head at the beginning of `bytes` says, proved by nothing; `None` where it says nothing
 /// that could be. `lsn_of` gives the LSN that a frame in this place has.
+#[inline]
 pub(crate) fn unproved_head(
     bytes: &[u8],
     lsn_of: impl FnOnce(LsnHint) -> Option<Lsn>,

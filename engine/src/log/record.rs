@@ -369,6 +369,7 @@ pub enum BadMessage {
 
 /// Checks the message at the beginning of `bytes`, in a frame of this poster: its ttl, and where in them
 /// its body lies.
+#[inline]
 pub(crate) fn check_message(
     bytes: &[u8],
     client: ClientId,
@@ -387,6 +388,7 @@ pub(crate) fn check_message(
 
 /// How the checksums of messages among others begin: with who posted them, which stands once for all of them and is
 /// read with each.
+#[inline]
 fn poster_crc(client: ClientId) -> crc32fast::Hasher {
     let mut crc = checksum::begin();
     crc.update(&client.0.to_le_bytes());

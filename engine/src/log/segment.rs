@@ -295,6 +295,7 @@ impl Segment {
 
     /// The `size` bytes at `position`, all of them below the `written` watermark, to be kept: a slice of the
     /// map, or a copy where there is none. Nothing of them is checked yet.
+    #[inline]
     pub(crate) fn slice(&self, position: u32, size: u32) -> Result<Bytes> {
         let range = self.range(position, size)?;
         match &self.contents {
@@ -304,6 +305,7 @@ impl Segment {
     }
 
     /// As [`Segment::slice`], to be looked at and not kept, which spares the map a count.
+    #[inline]
     pub(super) fn look(&self, position: u32, size: u32) -> Result<Cow<'_, [u8]>> {
         let range = self.range(position, size)?;
         match &self.contents {
@@ -313,12 +315,18 @@ impl Segment {
     }
 
     /// Where in the file so many bytes lie.
+    #[inline]
     fn range(&self, position: u32, size: u32) -> Result<Range<usize>> {
         let (start, end) = (u64::from(position), u64::from(position) + u64::from(size));
         if end > self.size {
-            return Err(damaged(&self.path, start, BadMessage::Length.to_string()));
+            return Err(self.too_short(position));
         }
         Ok(start as usize..end as usize)
+    }
+
+    #[cold]
+    fn too_short(&self, position: u32) -> Error {
+        self.damaged(position.into(), BadMessage::Length.to_string())
     }
 
     fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {

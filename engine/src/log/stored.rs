@@ -47,6 +47,7 @@ impl Segment {
         start.ok_or_else(|| self.in_no_frame(at))
     }
 
+    #[cold]
     fn in_no_frame(&self, at: Location) -> Error {
         self.damaged(at.position().into(), "a message lies in no frame".to_owned())
     }
@@ -112,10 +113,13 @@ impl Segment {
     pub(crate) fn message(&self, at: Location, id: MessageId) -> Result<Stored> {
         let read =
             if at.is_frame() { self.message_alone(at, id) } else { self.message_among(at, id) };
-        read?.ok_or_else(|| {
-            let what = "the frame is not the one of this message".to_owned();
-            self.damaged(at.position().into(), what)
-        })
+        read?.ok_or_else(|| self.is_anothers(at))
+    }
+
+    #[cold]
+    fn is_anothers(&self, at: Location) -> Error {
+        let what = "the frame is not the one of this message".to_owned();
+        self.damaged(at.position().into(), what)
     }
 
     /// One in a frame of its own; `None` where that is another's.

@@ -20,8 +20,6 @@ use std::sync::Arc;
 
 /// Entries a listing looks at before it lets other queues of the shard go on.
 const LIST_STEPS: usize = 32 * 1024;
-/// So many messages of a page have room before it is known how many there are.
-pub(crate) const LIST_ROOM: usize = 64;
 
 /// A queue.
 #[derive(Debug)]
@@ -68,6 +66,11 @@ pub(crate) struct Read {
 }
 
 impl Located {
+    /// Whether the filter leaves it out after all, since its frame says who posted it.
+    pub(crate) fn is_left_out(&self, filter: ListFilter) -> Result<bool> {
+        Ok(self.is_by_unknown && filter.leaves_out(self.segment.client(self.entry.at())?))
+    }
+
     /// Reads it, which has to be written.
     pub(crate) fn read(&self, queue: QueueId) -> Result<Read> {
         let id = MessageId { queue, seq: self.seq };
@@ -76,14 +79,6 @@ impl Located {
         let ttl_s = self.ttl_s.unwrap_or(stored.ttl_s);
         Ok(Read { stored, created_ms, ttl_s })
     }
-}
-
-/// What a listing found so far.
-#[derive(Debug, Default)]
-pub(crate) struct Listing {
-    pub(crate) found: Vec<Located>,
-    /// Where to go on; `None` when nothing is behind what was found.
-    pub(crate) more_from: Option<Seq>,
 }
 
 /// Where a record lies, and when it was made.
@@ -241,37 +236,38 @@ impl Queue {
         Ok(oldest.zip(self.ranges.last()?.map(describe).transpose()?))
     }
 
-    /// Up to `limit` messages behind `after` that pass the filter, but for who posted them where only their frames
-    /// tell ([`Located::is_by_unknown`]). Looks at a bounded number of entries; [`Listing::more_from`] says where to
-    /// go on.
+    /// Shows up to `limit` messages behind `after` that pass the filter, but for who posted them where only their
+    /// frames tell ([`Located::is_by_unknown`]). Looks at a bounded number of entries, and says where to go on; `None`
+    /// when nothing is behind what was shown, or `show` did not want it.
     pub(crate) fn list(
         &mut self,
         after: Seq,
         limit: usize,
         filter: ListFilter,
         now_ms: u64,
-    ) -> Result<Listing> {
+        mut show: impl FnMut(Located) -> Walk,
+    ) -> Result<Option<Seq>> {
         self.give_back_due(now_ms);
-        let mut listing = Listing::default();
-        listing.found.reserve(limit.min(LIST_ROOM));
-        let mut steps = 0;
+        let mut more_from = None;
+        let (mut shown, mut steps) = (0, 0);
         self.ranges.walk(Seq(after.0.saturating_add(1)), |found| {
             steps += 1;
-            if listing.found.len() == limit || steps > LIST_STEPS {
-                listing.more_from = Some(Seq(found.seq.0 - 1));
+            if shown == limit || steps > LIST_STEPS {
+                more_from = Some(Seq(found.seq.0 - 1));
                 return Walk::Stop;
             }
             let client = filter.not_by.and_then(|_| self.ranges.client(&found));
             let wanted = !client.is_some_and(|client| filter.leaves_out(client))
                 && self.expires_ms(&found) > now_ms
                 && (filter.include_claimed || self.holder(found.seq).is_none());
-            if wanted {
-                let is_by_unknown = filter.not_by.is_some() && client.is_none();
-                listing.found.push(Located { is_by_unknown, ..self.locate(&found) });
+            if !wanted {
+                return Walk::On;
             }
-            Walk::On
+            shown += 1;
+            let is_by_unknown = filter.not_by.is_some() && client.is_none();
+            show(Located { is_by_unknown, ..self.locate(&found) })
         })?;
-        Ok(listing)
+        Ok(more_from)
     }
 
     /// Visits the living messages from number `from` on, in order, each with the time of its death.
