@@ -41,11 +41,16 @@ impl World {
     }
 
     fn try_open(&self, config: Config) -> Result<Engine, Error> {
-        let disk = Arc::new(OsDisk);
-        Engine::open_in(
-            config,
-            Environment { disk, clock: self.clock.clone(), ..Environment::system() },
-        )
+        Engine::open_in(config, self.environment())
+    }
+
+    fn environment(&self) -> Environment {
+        Environment { clock: self.clock.clone(), ..Environment::system() }
+    }
+
+    /// In which the engine does in the background only what it is told to.
+    fn by_hand(&self) -> Environment {
+        Environment { background: Background::Caller, ..self.environment() }
     }
 }
 
@@ -193,12 +198,7 @@ fn an_index_that_is_damaged_keeps_no_other_queue_from_expiring() {
 fn damage_an_index_and_expire(from_end: u64) {
     const QUEUES: usize = 60;
     let world = World::new();
-    let environment = Environment {
-        clock: world.clock.clone(),
-        background: Background::Caller,
-        ..Environment::system()
-    };
-    let engine = Engine::open_in(world.config(), environment).expect("it opens");
+    let engine = Engine::open_in(world.config(), world.by_hand()).expect("it opens");
     let body = vec![b'1'; 60 << 10];
     for number in 0..QUEUES {
         let key = QueueKey::new(None, &format!("q{number}")).expect("short");
@@ -226,12 +226,7 @@ fn damage_an_index_and_expire(from_end: u64) {
 fn a_listing_leaves_out_ones_own_wherever_that_is_told() {
     const POSTERS: [ClientId; 3] = [ClientId(7 << 64 | 5), ClientId(6), ClientId(8)];
     let world = World::new();
-    let environment = || Environment {
-        clock: world.clock.clone(),
-        background: Background::Caller,
-        ..Environment::system()
-    };
-    let engine = Engine::open_in(world.config(), environment()).expect("it opens");
+    let engine = Engine::open_in(world.config(), world.by_hand()).expect("it opens");
     engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
     let body = vec![b'1'; 20 << 10];
     // Runs of one poster and of two, each in frames of one message and of three.
@@ -270,7 +265,7 @@ fn a_listing_leaves_out_ones_own_wherever_that_is_told() {
     engine.compact().expect("compacts");
     check(&engine, "compacted");
     engine.crash();
-    let engine = Engine::open_in(world.config(), environment()).expect("it opens");
+    let engine = Engine::open_in(world.config(), world.by_hand()).expect("it opens");
     check(&engine, "opened again");
     engine.crash();
 }
@@ -312,12 +307,7 @@ fn a_listing_of_little_among_much_is_done_in_parts() {
 #[test]
 fn a_rotten_message_stands_in_the_way_of_none_but_its_readers() {
     let world = World::new();
-    let environment = Environment {
-        clock: world.clock.clone(),
-        background: Background::Caller,
-        ..Environment::system()
-    };
-    let engine = Engine::open_in(world.config(), environment).expect("it opens");
+    let engine = Engine::open_in(world.config(), world.by_hand()).expect("it opens");
     engine.create_queue(&queue(), None).expect("makes").wait().expect("ok");
     let body = vec![b'1'; 60 << 10];
     for number in 0..40 {
@@ -634,7 +624,7 @@ fn a_sync_waits_for_those_who_come_back_each_time() {
     let world = World::new();
     let config = Config { upkeep_interval_ms: 60_000, ..world.config() };
     let disk = Arc::new(EvenDisk(OsDisk));
-    let env = Environment { disk, clock: world.clock.clone(), ..Environment::system() };
+    let env = Environment { disk, ..world.environment() };
     let engine = Engine::open_in(config, env).expect("it opens");
     engine.create_queue(&queue(), None).expect("makes").wait().expect("made");
     engine.create_queue(&other(), Some(Durability::Os)).expect("makes").wait().expect("made");
