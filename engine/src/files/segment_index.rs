@@ -89,6 +89,9 @@ impl Entry {
 
 /// The least number that is not below `cost` and has no more than [`COST_BITS`] bits before its zeros.
 fn pack_cost(cost: u64) -> u16 {
+    if cost < 1 << COST_BITS {
+        return cost as u16;
+    }
     let mut shift = (u64::BITS - cost.leading_zeros()).saturating_sub(COST_BITS);
     let mut part = (cost + (1 << shift) - 1) >> shift;
     if part >> COST_BITS != 0 {

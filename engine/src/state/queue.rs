@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::error::{Error, Result};
 use crate::files::segment_index::Entry;
-use crate::log::record::{MessageRecord, Record};
+use crate::log::record::{MessageRecord, Messages, Record};
 use crate::log::segment::{self, Segment};
 use crate::log::stored::Stored;
 use std::sync::Arc;
@@ -425,13 +425,9 @@ impl Queue {
                 }
             }
             Record::Posted { first, client, messages, .. } => {
-                for (message, seq) in messages.clone().zip(first.0..) {
-                    let message = message.map_err(|what| {
-                        segment::damaged(&place.segment.path, place.position, what.to_string())
-                    })?;
-                    let message = place.fresh(&message, *client);
-                    self.apply_message(place.segment, Seq(seq), message);
-                }
+                let behind = first.0.saturating_add(messages.declared().into());
+                self.add_messages(place, *first, *client, messages.clone())?;
+                self.next_seq = self.next_seq.max(Seq(behind));
             }
             Record::Claimed { ttl_s, grace_s, seqs, .. } => {
                 let seqs = seqs.iter().collect();
@@ -448,15 +444,23 @@ impl Queue {
         Ok(deleted)
     }
 
-    /// A message was posted.
-    fn apply_message(&mut self, segment: &Arc<Segment>, seq: Seq, message: Fresh) {
-        self.ranges.push(segment, seq, message);
-        self.next_seq = self.next_seq.max(Seq(seq.0 + 1));
-    }
-
-    /// A message that a checkpoint counts already, found again in the log.
-    pub(crate) fn restore_message(&mut self, segment: &Arc<Segment>, seq: Seq, message: Fresh) {
-        self.ranges.push(segment, seq, message);
+    /// Adds the messages of the frame at `place`: they were posted, or a checkpoint counts them already and they are
+    /// found again in the log.
+    pub(crate) fn add_messages(
+        &mut self,
+        place: &Place<'_>,
+        first: Seq,
+        client: ClientId,
+        messages: Messages<'_>,
+    ) -> Result<()> {
+        let count = messages.declared();
+        let fresh = messages.map(|message| {
+            let message = message.map_err(|what| {
+                segment::damaged(&place.segment.path, place.position, what.to_string())
+            })?;
+            Ok(place.fresh(&message, client))
+        });
+        self.ranges.push_all(place.segment, first, count, fresh)
     }
 
     /// A message that is known to be dead, found again in the log.

@@ -220,33 +220,51 @@ impl Ranges {
         self.list.iter().map(|range| range.due_ms).min().unwrap_or(u64::MAX)
     }
 
-    /// Adds a message that was just appended, or is read again at the start.
-    pub(crate) fn push(&mut self, segment: &Arc<Segment>, seq: Seq, message: Fresh) {
+    /// Adds up to `count` messages of one frame, which was just appended, or is read again at the start: `first` and
+    /// the numbers behind it. Ends at one that is damaged.
+    pub(crate) fn push_all(
+        &mut self,
+        segment: &Arc<Segment>,
+        first: Seq,
+        count: u32,
+        messages: impl Iterator<Item = Result<Fresh>>,
+    ) -> Result<()> {
         let fits = self.list.back().is_some_and(|range| {
             range.segment.number() == segment.number()
                 && range.heap.is_some()
-                && seq.0 - range.first_seq <= u64::from(u32::MAX)
+                && first.0 - range.first_seq <= u64::from(u32::MAX - count)
         });
         if !fits {
             self.push_range(Range {
                 segment: segment.clone(),
-                first_seq: seq.0,
+                first_seq: first.0,
                 due_ms: u64::MAX,
-                heap: Some(ThinVec::with_capacity(1)),
+                heap: Some(ThinVec::with_capacity(count as usize)),
                 dead: ThinVec::new(),
                 live: 0,
                 run: 0,
             });
         }
         let range = self.list.back_mut().expect("one was just added");
-        let delta = u32::try_from(seq.0 - range.first_seq).expect("checked above");
-        let entry = Entry { seq_delta: delta, ..message.entry };
-        range.due_ms = range.due_ms.min(entry.expires_ms());
         let heap = range.heap.as_mut().expect("checked above");
-        heap.push(Fresh { entry, ..message });
-        range.live += 1;
-        self.live += 1;
-        segment.count_live(1, entry.cost() as i64);
+        let delta = u32::try_from(first.0 - range.first_seq).expect("checked above");
+        let (mut due_ms, mut cost) = (range.due_ms, 0);
+        let before = heap.len();
+        let pushed = messages.zip(delta..).try_for_each(|(message, seq_delta)| {
+            let mut message = message?;
+            message.entry.seq_delta = seq_delta;
+            due_ms = due_ms.min(message.entry.expires_ms());
+            cost += message.entry.cost();
+            heap.push(message);
+            Ok(())
+        });
+        // Also of those before one that is damaged.
+        let added = (heap.len() - before) as u32;
+        range.due_ms = due_ms;
+        range.live += added;
+        self.live += u64::from(added);
+        segment.count_live(added.into(), cost as i64);
+        pushed
     }
 
     fn push_range(&mut self, range: Range) {

@@ -551,17 +551,12 @@ impl Replay {
             // The checkpoint has it, but not where messages lie.
             match (record, known) {
                 (Record::Posted { first, client, messages, .. }, Some(known)) => {
-                    for (message, seq) in messages.clone().zip(first.0..) {
-                        let message = message.map_err(|what| {
-                            segment::damaged(&place.segment.path, place.position, what.to_string())
-                        })?;
-                        let message = place.fresh(&message, *client);
-                        queue.restore_message(place.segment, Seq(seq), message);
-                        if known.is_dead(place.segment, seq) {
-                            queue.restore_death(Seq(seq))?;
-                        }
-                    }
-                    Ok(())
+                    let behind = first.0.saturating_add(messages.declared().into());
+                    queue.add_messages(place, *first, *client, messages.clone())?;
+                    let is_dead = |seq: &u64| known.is_dead(place.segment, *seq);
+                    (first.0..behind)
+                        .filter(is_dead)
+                        .try_for_each(|seq| queue.restore_death(Seq(seq)))
                 }
                 _ => Ok(()),
             }
