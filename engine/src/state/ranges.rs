@@ -229,6 +229,10 @@ impl Ranges {
         count: u32,
         messages: impl Iterator<Item = Result<Fresh>>,
     ) -> Result<()> {
+        if count == 0 {
+            // A range of nothing would never have a run in the index, and keep its segment.
+            return Ok(());
+        }
         let fits = self.list.back().is_some_and(|range| {
             range.segment.number() == segment.number()
                 && range.heap.is_some()
@@ -593,4 +597,69 @@ pub(crate) enum Walk {
     On,
     /// Enough.
     Stop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Lsn;
+    use crate::env::OsDisk;
+    use crate::files::format::{SEGMENT_HEADER_SIZE, SegmentHeader};
+
+    const SIZE: u64 = 64 << 10;
+
+    fn segment(folder: &std::path::Path) -> Arc<Segment> {
+        let header = SegmentHeader {
+            engine_id: 1,
+            number: 1,
+            last_number: 1,
+            generation: 0,
+            base: Lsn(1),
+            span: SIZE - SEGMENT_HEADER_SIZE,
+            created_ms: 1,
+            after_checkpoint: 0,
+        };
+        let prepared = Segment::prepare(&OsDisk, folder, SIZE, 0, || usize::MAX).expect("room");
+        Arc::new(Segment::start(&OsDisk, folder, &prepared, header).expect("a segment"))
+    }
+
+    fn good() -> Result<Fresh> {
+        let entry = Entry { seq_delta: 0, location: 64, expires_and_cost: 1 << 48 | 5 };
+        Ok(Fresh::new(entry, ClientId(1), 60))
+    }
+
+    #[test]
+    fn messages_of_a_frame_are_added_up_to_one_that_is_damaged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let segment = segment(folder.path());
+        let mut ranges = Ranges::default();
+        let none = ranges.push_all(&segment, Seq(1), 0, std::iter::empty());
+        assert!(none.is_ok() && ranges.iter().next().is_none(), "a range of nothing");
+        let damaged = segment.damaged(64, "rotten".to_owned());
+        let messages = [good(), good(), Err(damaged), good()];
+        assert!(ranges.push_all(&segment, Seq(7), 4, messages.into_iter()).is_err());
+        let found = [6, 7, 8, 9].map(|seq| ranges.find(Seq(seq)).expect("no index").is_some());
+        assert_eq!(found, [false, true, true, false]);
+        assert_eq!((ranges.live(), segment.live_count(), segment.live_cost()), (2, 2, 2));
+        assert_eq!(ranges.due_ms(), 5);
+    }
+
+    #[test]
+    fn numbers_too_far_from_a_ranges_first_begin_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let segment = segment(folder.path());
+        let most = u64::from(u32::MAX);
+        for (first, range_count) in [(1 + most - 2, 1), (1 + most - 1, 2), (3 * most, 2)] {
+            let mut ranges = Ranges::default();
+            for first in [1, first] {
+                let messages = [good(), good()].into_iter();
+                ranges.push_all(&segment, Seq(first), 2, messages).expect("they are good");
+            }
+            assert_eq!(ranges.iter().count(), range_count, "{first}");
+            for seq in [1, 2, first, first + 1] {
+                let found = ranges.find(Seq(seq)).expect("no index");
+                assert_eq!(found.map(|found| found.seq), Some(Seq(seq)));
+            }
+        }
+    }
 }
