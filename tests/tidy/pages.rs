@@ -2,6 +2,7 @@
 
 use crate::page::{Page, root};
 use crate::tree::sources;
+use marconi_engine::{ClaimId, MessageId};
 
 /// Pages whose code spans name files from the top of the tree, or from a package's sources.
 const PAGES: [&str; 5] =
@@ -56,6 +57,25 @@ fn files_and_links_lead_somewhere() {
         }
     }
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// Whoever tries an example is told that there is no such message, not that this is no id.
+#[test]
+fn ids_of_examples_are_ids() {
+    let text = Page::read("docs/api.md").text;
+    let after = |start: &str| -> Vec<String> {
+        let is_of_id = |letter: &char| letter.is_ascii_alphanumeric() || "-_".contains(*letter);
+        let ids = text.split(start).skip(1).map(|rest| rest.chars().take_while(is_of_id).collect());
+        ids.filter(|id: &String| !id.is_empty()).collect()
+    };
+    let (messages, claims) = (after("/messages/"), after("/claims/"));
+    assert!(messages.len() > 4 && claims.len() > 2, "the page has fewer examples than it had");
+    for id in messages {
+        assert!(id.parse::<MessageId>().is_ok(), "{id} is no message's id");
+    }
+    for id in claims {
+        assert!(id.parse::<ClaimId>().is_ok(), "{id} is no claim's id");
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn claims_hold_messages_until_they_are_deleted_or_released() {
 
     let said = place.run(&["message", "delete", "jobs", id]).failed(1);
     assert!(said.contains("claimed"), "{said}");
-    place.run(&["message", "delete", "jobs", id, "--claim", "gEAD_0k"]).failed(1);
+    place.run(&["message", "delete", "jobs", id, "--claim", "gEDiyiQ"]).failed(1);
     place.run(&["message", "delete", "jobs", id, "--claim", claim_id]).out();
     place.run(&["message", "delete", "jobs", id]).out();
     place.run(&["claim", "renew", "jobs", claim_id, "--ttl", "5m"]).out();
@@ -171,10 +171,10 @@ fn codes_tell_a_refusal_from_a_server_that_is_not_there() {
         &["queue", "metadata", "set", "jobs", "[]"],
         &["message", "post", "none", "1"],
         &["message", "post", "jobs", "1", "--ttl", "1s"],
-        &["message", "get", "jobs", "gCABvk3k"],
-        &["message", "get", "jobs", "gCABvk3k", "gCACBhhs"],
+        &["message", "get", "jobs", "gCABHZeG"],
+        &["message", "get", "jobs", "gCABHZeG", "gCACY9MD"],
         &["message", "list", "jobs", "--page", "1000"],
-        &["claim", "show", "jobs", "gEAD_0k"],
+        &["claim", "show", "jobs", "gEDiyiQ"],
         &["work", "none", "--exit-when-empty", "--", "true"],
     ] {
         place.run(arguments).failed(1);

@@ -32,8 +32,8 @@ pub(crate) enum ClaimCommand {
     },
     /// Shows a claim with what it still holds.
     #[command(after_help = "Examples:
-  marconi claim show jobs gEAD_0k
-  marconi claim show jobs gEAD_0k --json | jq '.messages | length'")]
+  marconi claim show jobs gEDiyiQ
+  marconi claim show jobs gEDiyiQ --json | jq '.messages | length'")]
     Show {
         /// The queue.
         queue: String,
@@ -44,8 +44,8 @@ pub(crate) enum ClaimCommand {
     },
     /// Starts the time of a claim anew.
     #[command(after_help = "Examples:
-  marconi claim renew jobs gEAD_0k
-  marconi claim renew jobs gEAD_0k --ttl 10m --grace 1m")]
+  marconi claim renew jobs gEDiyiQ
+  marconi claim renew jobs gEDiyiQ --ttl 10m --grace 1m")]
     Renew {
         /// The queue.
         queue: String,
@@ -62,8 +62,8 @@ pub(crate) enum ClaimCommand {
     },
     /// Gives back what a claim still holds; that it is over already is no fault.
     #[command(after_help = "Examples:
-  marconi claim release jobs gEAD_0k
-  marconi claim release jobs gEAD_0k --project photos")]
+  marconi claim release jobs gEDiyiQ
+  marconi claim release jobs gEDiyiQ --project photos")]
     Release {
         /// The queue.
         queue: String,

@@ -25,8 +25,8 @@ pub(crate) enum MessageCommand {
     List(ListArguments),
     /// Shows messages by their ids, claimed or not.
     #[command(after_help = "Examples:
-  marconi message get jobs gCABvk3k
-  marconi message get jobs gCABvk3k gCACBhhs --json")]
+  marconi message get jobs gCABHZeG
+  marconi message get jobs gCABHZeG gCACY9MD --json")]
     Get {
         /// The queue.
         queue: String,
@@ -41,8 +41,8 @@ pub(crate) enum MessageCommand {
     },
     /// Deletes messages; that one is gone already is no fault.
     #[command(after_help = "Examples:
-  marconi message delete jobs gCABvk3k
-  marconi message delete jobs gCABvk3k --claim gEAD_0k")]
+  marconi message delete jobs gCABHZeG
+  marconi message delete jobs gCABHZeG --claim gEDiyiQ")]
     Delete {
         /// The queue.
         queue: String,
